@@ -12,4 +12,10 @@ internal static unsafe partial class Libc
 {
     [LibraryImport("libc", SetLastError = true)]
     internal static partial long syscall(long number, nint a0 = 0, nint a1 = 0, nint a2 = 0, nint a3 = 0, nint a4 = 0, nint a5 = 0);
+
+    /// <summary>Effective user id of this process.</summary>
+    internal static uint EffectiveUid => geteuid();
+
+    [LibraryImport("libc")]
+    private static partial uint geteuid();
 }
