@@ -94,7 +94,7 @@ internal sealed unsafe class FaultServer : IDisposable
         epoll_event interest = new() { events = EPOLLIN, data = KeeperTag.Make(KeeperTag.Memory, slot) };
         if (epoll_ctl(_epoll, EPOLL_CTL_ADD, fd, &interest) != 0)
         {
-            KeeperLog.Write($"cannot watch a userfaultfd: errno {Errno}");
+            KeeperLog.Write($"cannot watch a userfaultfd: errno {LastErrno}");
         }
 
         return identity;
@@ -123,7 +123,7 @@ internal sealed unsafe class FaultServer : IDisposable
         nint bytes = read(fd, _messages, (nuint)(MessagesPerRead * sizeof(uffd_msg)));
         if (bytes < 0)
         {
-            ReadFailed(fd, Errno);
+            ReadFailed(fd, LastErrno);
             return;
         }
 

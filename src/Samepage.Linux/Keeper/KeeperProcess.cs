@@ -60,7 +60,7 @@ public static unsafe class KeeperProcess
 
         if (lockFile < 0)
         {
-            throw new IOException($"cannot create {path}.lock (errno {Errno}); choose another --socket");
+            throw new IOException($"cannot create {path}.lock (errno {LastErrno}); choose another --socket");
         }
 
         try
