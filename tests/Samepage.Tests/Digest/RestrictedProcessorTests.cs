@@ -9,21 +9,27 @@ namespace Samepage.Tests;
 /// </summary>
 public sealed class RestrictedProcessorTests
 {
-    private static readonly string[] Classes =
+    private static readonly string[] DigestAndIndex =
     [
         nameof(DigestTierTests), nameof(VectorTests), nameof(ZeroPageTests), nameof(TierChoiceTests),
         nameof(DigestIndexTests), nameof(DigestIndexModelTests),
     ];
 
     [Theory]
-    [InlineData("DOTNET_EnableAVX2", "0")]
-    [InlineData("DOTNET_EnableHWIntrinsic", "0")]
-    [InlineData("SAMEPAGE_DIGEST", "scalar")]
-    public async Task DigestAndIndexPassUnder(string variable, string value)
+    [InlineData("DOTNET_EnableAVX2")]
+    [InlineData("DOTNET_EnableHWIntrinsic")]
+    public Task DigestAndIndexPassWithout(string feature) => RunAgain(feature, "0", DigestAndIndex);
+
+    [Theory]
+    [InlineData("scalar")]
+    [InlineData("vector128")]
+    public Task TheEnvironmentForcesATier(string tier) => RunAgain("SAMEPAGE_DIGEST", tier, [nameof(TierChoiceTests)]);
+
+    private static async Task RunAgain(string variable, string value, string[] classes)
     {
         var program = Path.Combine(AppContext.BaseDirectory, typeof(RestrictedProcessorTests).Assembly.GetName().Name!);
         var start = new ProcessStartInfo(program) { RedirectStandardOutput = true, RedirectStandardError = true };
-        foreach (var name in Classes)
+        foreach (var name in classes)
         {
             start.ArgumentList.Add("--filter-class");
             start.ArgumentList.Add($"{typeof(RestrictedProcessorTests).Namespace}.{name}");
