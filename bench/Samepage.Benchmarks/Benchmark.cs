@@ -22,11 +22,14 @@ internal sealed record Benchmark(string Name, string Summary, Func<string[], int
             $"{Environment.ProcessorCount} CPUs, .NET {Environment.Version}, {Environment.OSVersion.Version}");
     }
 
-    /// <summary>Seconds of the fastest of several rounds: what disturbs a round can only make it slower.</summary>
-    public static double BestOf(int rounds, Action round)
+    /// <summary>Seconds of the fastest of many rounds: what disturbs a round can only make it slower.</summary>
+    /// <param name="budget">For how long to go on; there are three rounds at least.</param>
+    /// <param name="round">What to time.</param>
+    public static double Fastest(TimeSpan budget, Action round)
     {
         var best = double.MaxValue;
-        for (var i = 0; i < rounds; i++)
+        var begin = Stopwatch.GetTimestamp();
+        for (var i = 0; i < 3 || Stopwatch.GetElapsedTime(begin) < budget; i++)
         {
             var start = Stopwatch.GetTimestamp();
             round();
@@ -36,7 +39,7 @@ internal sealed record Benchmark(string Name, string Summary, Func<string[], int
         return best;
     }
 
-    /// <summary>True when the only argument is <see cref="Smoke"/>; exit code 2 by an exception-free way otherwise.</summary>
+    /// <summary>Understands the arguments of a benchmark that knows only <see cref="Smoke"/>; says so when there are others.</summary>
     public static bool TryParse(string[] arguments, out bool smoke)
     {
         smoke = arguments is [Smoke];

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
 
 namespace Samepage;
 
@@ -77,6 +78,7 @@ internal static class Xxh3
     }
 
     /// <summary>The digest from the accumulators after the last stripe.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static UInt128 Finish(ReadOnlySpan<ulong> accumulators, ReadOnlySpan<byte> secret)
     {
         var low = Merge(accumulators, secret[LowMergeOffset..], unchecked(PageSize.Bytes * Prime64A));
@@ -84,6 +86,7 @@ internal static class Xxh3
         return new UInt128(high, low);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static ulong Merge(ReadOnlySpan<ulong> accumulators, ReadOnlySpan<byte> secret, ulong start)
     {
         var sum = start;

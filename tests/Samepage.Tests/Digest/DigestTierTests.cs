@@ -23,7 +23,7 @@ public sealed class DigestTierTests
 
     [Theory]
     [MemberData(nameof(Tiers))]
-    public void EveryTierDigestsEachSingleBitDifferenceLikeTheScalarOneAndUnlikeAllOthers(string tier)
+    public void EveryTierDigestsSingleBitDifferencesLikeTheScalarOneAndUnlikeAllOthers(string tier)
     {
         const ulong seed = 77;
         var seen = new HashSet<UInt128>();
@@ -31,7 +31,8 @@ public sealed class DigestTierTests
         {
             var page = NamedPages.Named(name);
             Assert.True(seen.Add(AssertLikeScalar(tier, seed, page)));
-            for (var bit = 0; bit < PageSize.Bytes * 8; bit += 5)
+            // A step without a common factor with the size of stripe, lane and byte comes by all their places.
+            for (var bit = 0; bit < PageSize.Bytes * 8; bit += 37)
             {
                 NamedPages.FlipBit(page, bit);
                 Assert.True(seen.Add(AssertLikeScalar(tier, seed, page)), $"{name} with bit {bit} flipped");

@@ -7,7 +7,7 @@ public sealed class DigestIndexTests
     [Fact]
     public void EveryAddedIdIsFoundByItsKeyWhileTheIndexGrows()
     {
-        const int count = 200_000;
+        const int count = 60_000;
         var keys = new KeyTable(count);
         var index = new DigestIndex(keys, 1);
         Span<uint> found = stackalloc uint[4];
@@ -31,7 +31,7 @@ public sealed class DigestIndexTests
     [Fact]
     public void IdsOfOneKeyAreFoundInTheOrderTheyWereAddedAlsoAfterGrowing()
     {
-        const int count = 50_000;
+        const int count = 20_000;
         const ulong shared = 0xdead_beef_1234_5678;
         var keys = new KeyTable(count);
         var index = new DigestIndex(keys, 1);
@@ -90,7 +90,7 @@ public sealed class DigestIndexTests
         var keys = new KeyTable(ids);
         var index = new DigestIndex(keys);
         ulong key = 1;
-        for (var round = 0; round < 1000; round++)
+        for (var round = 0; round < 200; round++)
         {
             for (uint id = 0; id < ids; id++)
             {
@@ -133,7 +133,7 @@ public sealed class DigestIndexTests
     [Fact]
     public void KeysThatCrowdOnePartOfTheIndexAreAllFound()
     {
-        const int count = 120_000;
+        const int count = 40_000;
         var keys = new KeyTable(count);
         var index = new DigestIndex(keys, 1);
         var random = new Random(20265);
@@ -179,7 +179,7 @@ public sealed class DigestIndexTests
     [Fact]
     public void MemoryStaysBelowEightBytesPerEntryAlsoWhileGrowing()
     {
-        const int count = 400_000;
+        const int count = 120_000;
         var keys = new KeyTable(count);
         var index = new DigestIndex(keys, 1);
         for (uint id = 0; id < count; id++)
