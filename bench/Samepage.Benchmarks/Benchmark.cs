@@ -39,7 +39,7 @@ internal sealed record Benchmark(string Name, string Summary, Func<string[], int
         return best;
     }
 
-    /// <summary>Understands the arguments of a benchmark that knows only <see cref="Smoke"/>; says so when there are others.</summary>
+    /// <summary>Understands the arguments of a benchmark that knows only <see cref="Smoke"/>; says so if not.</summary>
     public static bool TryParse(string[] arguments, out bool smoke)
     {
         smoke = arguments is [Smoke];

@@ -4,7 +4,7 @@ using System.Runtime.Intrinsics;
 
 namespace Samepage.Benchmarks;
 
-/// <summary>How fast pages are digested, from the second-level cache and from memory, beside just reading them.</summary>
+/// <summary>How fast pages are digested from the second-level cache and from memory, beside plain reading.</summary>
 internal static class DigestBenchmarks
 {
     // Digests per call: what the engine does with one buffer of pages.

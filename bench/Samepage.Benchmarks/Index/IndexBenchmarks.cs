@@ -103,7 +103,7 @@ internal static class IndexBenchmarks
         }
     }
 
-    /// <summary>Microseconds that one in ten thousand Adds takes at least: the slower of those that move entries.</summary>
+    /// <summary>Microseconds one Add in ten thousand takes at least: the slower of those that move entries.</summary>
     private static double SlowAdd(DigestIndex index, Keys keys, int entries)
     {
         var times = new int[entries];

@@ -20,20 +20,20 @@ internal sealed class Vector128DigestTier(ulong seed) : DigestTier(seed)
     private readonly Vector128<ulong>[] _keys = Spread(Xxh3.DeriveSecret(seed));
 
     /// <inheritdoc/>
-    // Tiered compilation would leave the first calls, and one long call, in unoptimised code (measured: half the speed).
+    // Tiered compilation would leave the first calls, and a long one, in unoptimised code (measured: half the speed).
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public override void Digest(ReadOnlySpan<byte> pages, Span<UInt128> digests)
     {
         for (var i = 0; i < digests.Length; i++)
         {
             var page = pages.Slice(i * PageSize.Bytes, PageSize.Bytes);
-            digests[i] = Digest(MemoryMarshal.Cast<byte, Vector128<ulong>>(page), _keys, Secret);
+            digests[i] = Digest(MemoryMarshal.Cast<byte, Vector128<ulong>>(page), _keys, MergeKeys);
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static UInt128 Digest(
-        ReadOnlySpan<Vector128<ulong>> page, ReadOnlySpan<Vector128<ulong>> keys, ReadOnlySpan<byte> secret)
+        ReadOnlySpan<Vector128<ulong>> page, ReadOnlySpan<Vector128<ulong>> keys, ReadOnlySpan<ulong> mergeKeys)
     {
         Span<ulong> lanes = stackalloc ulong[Xxh3.Lanes];
         Xxh3.InitialAccumulators.CopyTo(lanes);
@@ -75,7 +75,7 @@ internal sealed class Vector128DigestTier(ulong seed) : DigestTier(seed)
         accumulators[1] = b;
         accumulators[2] = c;
         accumulators[3] = d;
-        return Xxh3.Finish(lanes, secret);
+        return Xxh3.Finish(lanes, mergeKeys);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -27,6 +27,7 @@ internal sealed class DigestIndex
     private readonly long _initialCapacity;
     private IndexSegment[] _directory = [];
     private int _depth;
+    private long _initialBytes;
 
     /// <summary>An empty index.</summary>
     /// <param name="keys">Tells the keys of the ids.</param>
@@ -46,9 +47,9 @@ internal sealed class DigestIndex
     public long Bytes { get; private set; }
 
     /// <summary>
-    /// The ids whose key is <paramref name="key"/>: those added with it since they have it, in the order they were added
-    /// as far as possible, each once. An id that was added with one key and then got another is not added with that one,
-    /// but may happen to be found by it.
+    /// The ids whose key is <paramref name="key"/>: those added with it since they have it, each once, in the order
+    /// they were added as far as possible. An id that was added with one key and then got another may, rarely, be found
+    /// by the new one without having been added with it.
     /// </summary>
     /// <returns>Number of ids written, at most the length of <paramref name="ids"/>.</returns>
     public int Find(ulong key, Span<uint> ids)
@@ -115,7 +116,7 @@ internal sealed class DigestIndex
     /// <summary>Takes everything out. Memory is kept for the next round unless little of it was in use.</summary>
     public void Clear()
     {
-        if (Count < Bytes / (4 * IndexSegment.BytesPerPlace))
+        if (Bytes > _initialBytes && Count < Bytes / (4 * IndexSegment.BytesPerPlace))
         {
             Reset();
             return;
@@ -151,6 +152,7 @@ internal sealed class DigestIndex
 
         Count = 0;
         Bytes = DirectoryBytes + (_directory.Length * _directory[0].Bytes);
+        _initialBytes = Bytes;
     }
 
     private long DirectoryBytes => (long)_directory.Length * nint.Size;

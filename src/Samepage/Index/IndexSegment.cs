@@ -16,8 +16,8 @@ internal sealed class IndexSegment
     public const int BytesPerPlace = sizeof(uint) + sizeof(byte);
 
     /// <summary>
-    /// A segment that needs more groups is split. Keeps short what one Add may have to move (at most 4,480 entries), and
-    /// the arrays out of the large object heap, where every discarded one would wait for a full collection.
+    /// A segment that needs more groups is split. Bounds what one Add may have to move (4,480 entries), and keeps the
+    /// arrays out of the large object heap, where every discarded one would wait for a full collection.
     /// </summary>
     public const int MaxGroups = 320;
 

@@ -4,7 +4,7 @@ using Xunit;
 
 namespace Samepage.Tests;
 
-/// <summary>Every tier against the scalar one, which is the specification, and that one against the xxhsum tool.</summary>
+/// <summary>Every tier against the scalar one, the specification, and that one against the xxhsum tool.</summary>
 public sealed class DigestTierTests
 {
     public static TheoryData<string> Tiers => [.. PageDigester.AvailableTiers];
@@ -78,8 +78,8 @@ public sealed class DigestTierTests
     public void AnotherSeedGivesAnotherDigest()
     {
         var page = NamedPages.Named("ramp7");
-        var digests = Enumerable.Range(0, 100).Select(seed => PageDigester.Create((ulong)seed).Digest(page)).ToHashSet();
-        Assert.Equal(100, digests.Count);
+        var digests = Enumerable.Range(0, 100).Select(seed => PageDigester.Create((ulong)seed).Digest(page));
+        Assert.Equal(100, digests.Distinct().Count());
     }
 
     [Fact]

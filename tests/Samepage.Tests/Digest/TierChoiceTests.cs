@@ -2,7 +2,7 @@ using Xunit;
 
 namespace Samepage.Tests;
 
-/// <summary>Which tiers there are and which is taken; <see cref="RestrictedProcessorTests"/> changes the conditions.</summary>
+/// <summary>Which tiers there are, which is taken; <see cref="RestrictedProcessorTests"/> sets conditions.</summary>
 public sealed class TierChoiceTests
 {
     [Fact]
