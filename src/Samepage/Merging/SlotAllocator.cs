@@ -19,13 +19,17 @@ internal sealed class SlotAllocator(SlotTable slots)
 
     public long Bytes => (_free.Capacity + _merged.Capacity) * 8L;
 
-    /// <summary>Slots below this are in use and not ours to give (an earlier daemon's).</summary>
+    /// <summary>Slots from here on have never been given out.</summary>
+    public uint Top => _top;
+
+    /// <summary>
+    /// Slots below this are in use by somebody we did not give them to (pages of an earlier daemon). What is left of
+    /// the extent in hand, and everything between, waits for the store to take it back.
+    /// </summary>
     public void StartAt(uint slot)
     {
-        Invariant.Check(_top == 0);
+        Invariant.Check(slot > _top);
         _top = slot;
-        _next = slot;
-        _end = slot;
     }
 
     /// <summary>The next unused slot. The caller fills it at once.</summary>

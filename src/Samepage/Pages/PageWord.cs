@@ -36,8 +36,8 @@ internal enum PageState : byte
 /// +------+---+---------------------+--------------------------------------+
 /// Fresh        59: pass parity        47..0 key
 /// Candidate    59: other domain       47..0 key
-/// Planned, Merged                     31..0 slot (ZeroSlot: a zero plan)
-/// Unmergeable                         7..0 reason, 15..8 attempts
+/// Planned, Merged                     31..0 slot (ZeroSlot: a zero plan), Planned also 47..40 attempts
+/// Unmergeable                         7..0 reason, 47..40 attempts
 /// </code>
 /// B (broken): the page was merged once and a write broke the sharing, so it lies in a mapping of the store and has to
 /// be <see cref="PlanKind.Reshare"/>d. An Unknown page may be broken.
@@ -48,6 +48,7 @@ internal readonly record struct PageWord(ulong Bits)
     /// (<see cref="StoreLayout.IsUsable"/>), so no real slot has it.</summary>
     public const uint ZeroSlot = uint.MaxValue;
 
+    private const int AttemptsShift = 40;
     private const int StateShift = 61;
     private const ulong BrokenBit = 1UL << 60;
     private const ulong FlagBit = 1UL << 59;
@@ -65,7 +66,8 @@ internal readonly record struct PageWord(ulong Bits)
 
     public NotMergedReason Reason => (NotMergedReason)(byte)Bits;
 
-    public int Attempts => (byte)(Bits >> 8);
+    /// <summary>Planned, Unmergeable: how often merging it has failed without a write in between.</summary>
+    public int Attempts => (byte)(Bits >> AttemptsShift);
 
     public static PageWord Unknown(bool broken) => new(Broken(broken));
 
@@ -74,18 +76,21 @@ internal readonly record struct PageWord(ulong Bits)
     public static PageWord Candidate(ulong key, bool otherDomain, bool broken) =>
         Make(PageState.Candidate, key, otherDomain, broken);
 
-    public static PageWord Planned(uint slot, bool broken) => Make(PageState.Planned, slot, false, broken);
+    public static PageWord Planned(uint slot, int attempts, bool broken) =>
+        Make(PageState.Planned, slot | Tried(attempts), false, broken);
 
     public static PageWord Merged(uint slot) => Make(PageState.Merged, slot, false, false);
 
     public static PageWord Zeroed() => Make(PageState.Zeroed, 0, false, false);
 
     public static PageWord Unmergeable(NotMergedReason reason, int attempts, bool broken) =>
-        Make(PageState.Unmergeable, (uint)reason | ((ulong)Math.Min(attempts, 255) << 8), false, broken);
+        Make(PageState.Unmergeable, (uint)reason | Tried(attempts), false, broken);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static PageWord Make(PageState state, ulong low, bool flag, bool broken) =>
         new(((ulong)state << StateShift) | (flag ? FlagBit : 0) | Broken(broken) | low);
+
+    private static ulong Tried(int attempts) => (ulong)Math.Min(attempts, 255) << AttemptsShift;
 
     private static ulong Broken(bool broken) => broken ? BrokenBit : 0;
 }
