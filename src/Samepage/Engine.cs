@@ -144,6 +144,7 @@ public sealed class Engine
             return Timeout.InfiniteTimeSpan;
         }
 
+        _state.ObeyMappingsMax();
         _pacer.Begin(_budget);
         bool passEnded = _pass.Go(_budget);
         _executor.Flush();
@@ -174,6 +175,7 @@ public sealed class Engine
         IReadOnlyCollection<RegisteredTarget>? only, IProgress<EngineProgress>? progress, CancellationToken cancel)
     {
         RegisteredTarget[] targets = Chosen(only);
+        _state.ObeyMappingsMax();
         long start = _state.Machine.Clock.GetTimestamp();
         TimeSpan cpu = _state.Machine.CpuTime;
         TargetMergeReport[] before = [.. _state.Targets.Select(Progress)];

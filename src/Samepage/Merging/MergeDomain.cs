@@ -102,6 +102,21 @@ internal sealed class MergeDomain
         }
     }
 
+    /// <summary>Puts exactly those slots into the stable tree that may get another mapping; after the limit was changed.
+    /// </summary>
+    public void Reindex(int mappingsMax)
+    {
+        Stable.Clear();
+        for (uint slot = 0; slot < Slots.End; slot++)
+        {
+            ulong key = Slots.KeyOf(slot);
+            if (key is not (0 or PageKey.ContentUnknown) && Slots.Mappings(slot) < mappingsMax)
+            {
+                Stable.Add(key, slot);
+            }
+        }
+    }
+
     /// <summary>The bytes of these slots could not be written: nobody may find or use them.</summary>
     public void MarkUnwritten(uint first, int count)
     {

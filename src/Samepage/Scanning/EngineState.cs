@@ -7,6 +7,7 @@ internal sealed class EngineState
     private const int StaleEntriesMin = 4096;
 
     private RegisteredTarget?[] _byIndex = [];
+    private int _mappingsMax;
 
     public EngineState(IMachine machine, Knobs knobs, ulong seed)
     {
@@ -126,6 +127,21 @@ internal sealed class EngineState
     {
         _byIndex[target.Pages.Index] = null;
         Targets.Remove(target);
+    }
+
+    /// <summary>Obeys a max_page_sharing that was changed since the last call.</summary>
+    public void ObeyMappingsMax()
+    {
+        if (_mappingsMax == Knobs.MappingsMax)
+        {
+            return;
+        }
+
+        _mappingsMax = Knobs.MappingsMax;
+        foreach (MergeDomain domain in Domains)
+        {
+            domain.Reindex(_mappingsMax);
+        }
     }
 
     /// <summary>Makes the unstable tree anew when most of its entries are stale.</summary>
