@@ -8,7 +8,7 @@
 #include "blocked_calls.h"
 
 /* Where the dialogue between a blocked thread and the one that wakes it stands. */
-enum { RESTING, ARMED, WOKEN, RETURNED };
+enum { RESTING, ARMED, WOKEN, SETTLED, RETURNED };
 
 static struct slot slots[CALLS];
 
@@ -69,6 +69,9 @@ static void *block_for_ever(void *argument)
             if (judge(call, s, result, now_us() - begin) || call->wake == NULL)
                 break;
         }
+        /* The waker may not have written down yet what it woke the thread with. */
+        while (s->state == WOKEN)
+            nap_us(200);
         if (call->after != NULL)
             call->after(s);
         s->state = RETURNED;
@@ -110,7 +113,8 @@ static void turn(int round)
         } else if (s->state == ARMED && (round + i) % 4 == 0) {
             s->state = WOKEN;
             call->wake(s);
-        } else if (s->state == WOKEN && call->block == block_pause) {
+            s->state = SETTLED;
+        } else if (s->state == SETTLED && call->block == block_pause) {
             /* The signal may have come when the thread was just outside pause(). */
             call->wake(s);
         }
