@@ -29,6 +29,12 @@ public sealed record StatusDocument
     /// <summary>Zero pages that were taken away.</summary>
     public required long ZeroPages { get; init; }
 
+    /// <summary>Pages that may be merged at all, present or not.</summary>
+    public required long RegisteredPages { get; init; }
+
+    /// <summary>Store pages that hold content, mapped or not (what max_kernel_pages limits).</summary>
+    public required long StorePages { get; init; }
+
     /// <summary>Memory saved: pages_sharing and zero_pages in bytes.</summary>
     public required long BytesSaved { get; init; }
 
@@ -77,6 +83,18 @@ public sealed record DomainDocument
 
     /// <summary>Pages that use a store page beyond the first.</summary>
     public required long PagesSharing { get; init; }
+
+    /// <summary>Pages nobody in the domain equals so far.</summary>
+    public required long PagesUnshared { get; init; }
+
+    /// <summary>Pages that change too fast to be merged.</summary>
+    public required long PagesVolatile { get; init; }
+
+    /// <summary>Zero pages taken away.</summary>
+    public required long ZeroPages { get; init; }
+
+    /// <summary>Memory saved.</summary>
+    public required long BytesSaved { get; init; }
 }
 
 /// <summary>All attached processes.</summary>
@@ -117,6 +135,9 @@ public sealed record TargetDocument
 
     /// <summary>Pages that are not merged, by reason.</summary>
     public required IReadOnlyDictionary<string, long> NotMerged { get; init; }
+
+    /// <summary>True when its descendants are attached, too, as they appear.</summary>
+    public required bool FollowChildren { get; init; }
 }
 
 /// <summary>Result of merging until nothing was left to merge.</summary>
@@ -137,6 +158,9 @@ public sealed record MergeDocument
     /// <summary>CPU time of the daemon.</summary>
     public required double CpuSeconds { get; init; }
 
+    /// <summary>False when it was cancelled before nothing was left to merge.</summary>
+    public required bool Complete { get; init; }
+
     /// <summary>The same by process.</summary>
     public required IReadOnlyList<MergedTargetDocument> Targets { get; init; }
 }
@@ -153,6 +177,9 @@ public sealed record UnmergeDocument
     /// <summary>Wall time.</summary>
     public required double ElapsedSeconds { get; init; }
 
+    /// <summary>Pages that are still merged because the process could not be changed; try again.</summary>
+    public required long PagesLeft { get; init; }
+
     /// <summary>The processes.</summary>
     public required IReadOnlyList<UnmergedTargetDocument> Targets { get; init; }
 }
@@ -164,7 +191,7 @@ public sealed record UnmergedTargetDocument(int Pid, string Name);
 public sealed record KnobsDocument(IReadOnlyList<KnobDocument> Knobs);
 
 /// <summary>One knob.</summary>
-public sealed record KnobDocument(string Name, string Value, string Description);
+public sealed record KnobDocument(string Name, string Value, string Default, string Values, string Meaning);
 
 /// <summary>Body of PUT /v1/knobs/{name}.</summary>
 public sealed record KnobBody
