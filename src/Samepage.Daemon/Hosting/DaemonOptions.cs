@@ -26,15 +26,4 @@ public sealed record DaemonOptions
 
     /// <summary>Where registrations survive the daemon.</summary>
     public required IStateKeeper Keeper { get; init; }
-
-    /// <summary>Where the socket is when nobody says: /run for root, the user's runtime directory otherwise.</summary>
-    public static string DefaultSocket
-    {
-        get
-        {
-            const string name = "samepage.sock";
-            var folder = Environment.IsPrivilegedProcess ? "/run" : Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR");
-            return Path.Combine(string.IsNullOrEmpty(folder) ? "/tmp" : folder, name);
-        }
-    }
 }
