@@ -12,7 +12,10 @@ namespace Samepage.Linux.Host;
 internal static class ProgramReplacement
 {
     /// <summary>Set by the wrapper script: the soft limit before the runtime raised it. Not passed on.</summary>
-    internal const string SoftLimitVariable = "SAMEPAGE_SOFT_NOFILE";
+    private const string SoftLimitVariable = "SAMEPAGE_SOFT_NOFILE";
+
+    // Set by the wrapper script, too: it has set DOTNET_ROOT for this program only.
+    private const string SetRootVariable = "SAMEPAGE_SET_DOTNET_ROOT";
 
     /// <summary>Last arguments of this process, as bytes without their final zero.</summary>
     internal static byte[][] LastArguments(int count)
@@ -48,9 +51,12 @@ internal static class ProgramReplacement
     {
         RestoreSoftLimit();
         RestoreBrokenPipeSignal();
-        var prefix = Encoding.ASCII.GetBytes(SoftLimitVariable + "=");
+        string[] ours = Environment.GetEnvironmentVariable(SetRootVariable) is null
+            ? [SoftLimitVariable]
+            : [SoftLimitVariable, SetRootVariable, "DOTNET_ROOT"];
+        var prefixes = ours.Select(name => Encoding.ASCII.GetBytes(name + "=")).ToArray();
         var environment = Split(File.ReadAllBytes("/proc/self/environ"))
-            .Where(variable => !variable.AsSpan().StartsWith(prefix)).ToArray();
+            .Where(variable => !prefixes.Any(prefix => variable.AsSpan().StartsWith(prefix))).ToArray();
 
         // SAFETY: the strings are zero-terminated copies in native memory and the tables end with a null pointer. They
         // are not freed: after success the address space is gone, after failure the process ends.
