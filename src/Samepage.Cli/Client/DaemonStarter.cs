@@ -1,6 +1,7 @@
 using System.Globalization;
 using Samepage.Daemon;
 using Samepage.Linux.Host;
+using Samepage.Linux.Interop;
 
 namespace Samepage.Cli.Client;
 
@@ -25,7 +26,7 @@ internal static class DaemonStarter
             return client;
         }
 
-        if (errno is not (Errno.ENOENT or Errno.ECONNREFUSED))
+        if (errno is not (Errno.ENOENT or HostCalls.ECONNREFUSED))
         {
             throw Unreachable(socket, errno);
         }
@@ -75,7 +76,7 @@ internal static class DaemonStarter
     {
         Errno.EACCES or Errno.EPERM => new RequestException(
             ExitCode.NotPermitted, $"the daemon's socket {socket} belongs to another user: be that user, or root"),
-        Errno.ENAMETOOLONG => new RequestException(
+        HostCalls.ENAMETOOLONG => new RequestException(
             ExitCode.Usage, $"the socket path {socket} is too long: choose a shorter --socket PATH"),
         _ => new RequestException(ExitCode.Failed, $"the socket {socket} cannot be used (errno {errno})"),
     };

@@ -3,6 +3,7 @@ using Samepage.Cli.Client;
 using Samepage.Daemon;
 using Samepage.Daemon.Api;
 using Samepage.Linux.Host;
+using Samepage.Linux.Interop;
 
 namespace Samepage.Cli.Verbs;
 

@@ -29,16 +29,8 @@ internal static class HostCalls
     internal const int KernelSigactionBytes = 32; // handler, flags, restorer, mask: 8 bytes each
     internal const int PROT_READ_WRITE = 3;
     internal const int MAP_PRIVATE_ANONYMOUS = 0x22;
-}
 
-/// <summary>Error numbers that are told apart here.</summary>
-internal static class Errno
-{
-    internal const int EPERM = 1;
-    internal const int ENOENT = 2;
-    internal const int ESRCH = 3;
-    internal const int EINTR = 4;
-    internal const int EACCES = 13;
+    // Error numbers that only connecting can give.
     internal const int ENAMETOOLONG = 36;
     internal const int ECONNREFUSED = 111;
 }

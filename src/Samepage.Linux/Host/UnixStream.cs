@@ -24,7 +24,7 @@ internal sealed class UnixStream : IDisposable
         var address = new byte[2 + PathBytesMax + 1];
         if (Encoding.UTF8.GetByteCount(path) > PathBytesMax)
         {
-            errno = Errno.ENAMETOOLONG;
+            errno = HostCalls.ENAMETOOLONG;
             return null;
         }
 
