@@ -10,6 +10,9 @@ public interface ITargetProvider : IDisposable
     /// <summary>The machine whose address spaces the targets are.</summary>
     IMachine Machine { get; }
 
+    /// <summary>The trust domain of a process when nobody names one: "uid:N", its real user.</summary>
+    string DefaultDomain(int pid);
+
     /// <summary>Takes a process under care. Nothing is left in it when this throws.</summary>
     /// <param name="pid">Process id.</param>
     /// <param name="domain">Trust domain.</param>

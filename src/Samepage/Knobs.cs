@@ -46,6 +46,10 @@ public sealed class Knobs
     /// </summary>
     public int MaxPageSharing { get; private set; } = 256;
 
+    /// <summary><see cref="MaxPageSharing"/> as a number of mappings a slot can count.</summary>
+    internal int MappingsMax =>
+        MaxPageSharing == 0 ? SlotTable.MappingsMax : Math.Min(MaxPageSharing, SlotTable.MappingsMax);
+
     /// <summary>All-zero pages are taken away (the kernel maps its own zero page) instead of merged.</summary>
     public bool UseZeroPages { get; private set; } = true;
 

@@ -1,7 +1,5 @@
-using System.Globalization;
 using Microsoft.Extensions.Logging;
 using Samepage.Daemon.Api;
-using Samepage.Linux.Host;
 
 namespace Samepage.Daemon.Loop;
 
@@ -183,7 +181,7 @@ public sealed class Supervisor : IDisposable
         }
 
         ForgetEnded();
-        domain ??= DefaultDomain(pid);
+        domain ??= provider.DefaultDomain(pid);
         var target = provider.Attach(pid, domain, ranges);
         var registered = Register(target, domain, ranges);
         Tell("attached", $"process {pid} ({target.Name}) is attached in domain {registered.Domain}", pid);
@@ -275,11 +273,6 @@ public sealed class Supervisor : IDisposable
             return false;
         }
     }
-
-    private static string DefaultDomain(int pid) =>
-        ProcessFacts.RealUserId(pid) is { } uid
-            ? string.Create(CultureInfo.InvariantCulture, $"uid:{uid}")
-            : throw new RequestException(ExitCode.NotFound, $"there is no process {pid}");
 
     private void Save() => SavedRegistrations.Save(this, keeper, log);
 

@@ -1,0 +1,13 @@
+namespace Samepage;
+
+/// <summary>One way to compute the page digest; all give the same result.</summary>
+internal abstract class DigestTier(ulong seed)
+{
+    /// <summary>The secret of the seed.</summary>
+    protected byte[] Secret { get; } = Xxh3.DeriveSecret(seed);
+
+    /// <summary>Digests pages that lie one behind the other.</summary>
+    /// <param name="pages">Exactly as many pages as there are digests.</param>
+    /// <param name="digests">Receives the digests.</param>
+    public abstract void Digest(ReadOnlySpan<byte> pages, Span<UInt128> digests);
+}
