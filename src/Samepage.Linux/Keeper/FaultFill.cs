@@ -39,4 +39,22 @@ internal static unsafe class FaultFill
         // SAFETY: as above.
         _ = ioctl(fd, UFFDIO_WAKE, &call);
     }
+
+    /// <summary>Lets all waiting threads of an address space look again.</summary>
+    internal static void WakeAll(int fd)
+    {
+        const ulong End = 0x7FFF_FFFF_F000;
+        // From the lowest address that may be mapped: vm.mmap_min_addr as distributions set it, then a safe guess.
+        foreach (ulong start in (ReadOnlySpan<ulong>)[0x1000, 0x1_0000, 0x10_0000])
+        {
+            uffdio_range call = new() { start = start, len = End - start };
+            // SAFETY: as above.
+            if (ioctl(fd, UFFDIO_WAKE, &call) == 0)
+            {
+                return;
+            }
+        }
+
+        KeeperLog.Write($"cannot wake the waiters of a userfaultfd: errno {Errno}");
+    }
 }

@@ -22,6 +22,7 @@ public static unsafe class KeeperProcess
     {
         ArgumentNullException.ThrowIfNull(options);
         RaiseDescriptorLimit(DescriptorsMax);
+        OutOfMemoryScore.Lower();
         int epoll = epoll_create1(EPOLL_CLOEXEC);
         int listener = ListenAlone(options.SocketPath);
         if (listener < 0)
