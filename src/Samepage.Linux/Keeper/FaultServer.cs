@@ -28,8 +28,8 @@ internal sealed unsafe class FaultServer : IDisposable
 
     private const int PageBytes = 4096;
     private const int MessagesPerRead = 64;
-    // Address that belongs to nobody (the lowest that mmap gives out); asking for it tells whether the owner is alive.
-    private const ulong ProbeAddress = 0x10000;
+    // Any address would do to ask whether the owner is alive: what an empty entry gets there is right by the rule above.
+    private const ulong ProbeAddress = 0x1000_0000;
     private const ulong PageMask = ~(ulong)(PageBytes - 1);
 
     private readonly int _epoll;
@@ -94,9 +94,12 @@ internal sealed unsafe class FaultServer : IDisposable
         epoll_event interest = new() { events = EPOLLIN, data = KeeperTag.Make(KeeperTag.Memory, slot) };
         if (epoll_ctl(_epoll, EPOLL_CTL_ADD, fd, &interest) != 0)
         {
-            KeeperLog.Write($"cannot watch a userfaultfd: errno {Errno}");
+            KeeperLog.Write($"cannot watch a userfaultfd: errno {LastErrno}");
         }
 
+        // A dead keeper may have read faults without answering them. The kernel does not report them again, so all who
+        // wait look again, and those who still have to wait are reported.
+        FaultFill.WakeAll(fd);
         return identity;
     }
 
@@ -123,7 +126,7 @@ internal sealed unsafe class FaultServer : IDisposable
         nint bytes = read(fd, _messages, (nuint)(MessagesPerRead * sizeof(uffd_msg)));
         if (bytes < 0)
         {
-            ReadFailed(fd, Errno);
+            ReadFailed(fd, LastErrno);
             return;
         }
 

@@ -376,7 +376,7 @@ public sealed unsafe class KeeperClient : IDisposable
     {
         // Whatever arrives from now on would be taken for the answer to another request.
         _broken = true;
-        return new KeeperException($"the keeper {KeeperPid} does not answer (errno {Errno})");
+        return new KeeperException($"the keeper {KeeperPid} does not answer (errno {LastErrno})");
     }
 
     private static string Text(FormattableString text) => FormattableString.Invariant(text);

@@ -21,6 +21,9 @@ public sealed record KeeperOptions
     /// <summary>How page faults are answered; anything but the default is wrong and exists for tests of the tests.</summary>
     internal FaultAnswer Answer { get; init; } = FaultAnswer.Zero;
 
+    /// <summary>False: no holder, so a killed keeper takes the userfaultfds of forked children with it. For tests of the tests.</summary>
+    internal bool Holder { get; init; } = true;
+
     /// <summary>Pages filled with one answer at most.</summary>
     internal int WindowPages { get; init; } = FaultServer.DefaultWindowPages;
 
@@ -39,8 +42,9 @@ public sealed record KeeperOptions
                 "--socket" => options with { SocketPath = Path.GetFullPath(Value()) },
                 "--log" => options with { LogPath = Path.GetFullPath(Value()) },
                 "--no-respawn" => options with { Respawn = false },
-                "--idle-seconds" => options with { IdleGrace = TimeSpan.FromSeconds(Seconds(Value())) },
-                "--window-pages" => options with { WindowPages = Seconds(Value()) },
+                "--idle-seconds" => options with { IdleGrace = TimeSpan.FromSeconds(Whole(Value())) },
+                "--window-pages" => options with { WindowPages = Whole(Value()) },
+                "--no-holder" => options with { Holder = false },
                 "--answer-stale" => options with { Answer = FaultAnswer.Stale },
                 _ => throw new ArgumentException($"unknown option {arguments[i]} of the keeper"),
             };
@@ -49,7 +53,7 @@ public sealed record KeeperOptions
         return options;
     }
 
-    private static int Seconds(string text) =>
+    private static int Whole(string text) =>
         int.TryParse(text, out int value) && value is >= 0 and <= 86_400 ? value
             : throw new ArgumentException($"{text} is not a whole number from 0 to 86400");
 }

@@ -22,6 +22,7 @@ public static unsafe class KeeperProcess
     {
         ArgumentNullException.ThrowIfNull(options);
         RaiseDescriptorLimit(DescriptorsMax);
+        OutOfMemoryScore.Lower();
         int epoll = epoll_create1(EPOLL_CLOEXEC);
         int listener = ListenAlone(options.SocketPath);
         if (listener < 0)
@@ -60,7 +61,7 @@ public static unsafe class KeeperProcess
 
         if (lockFile < 0)
         {
-            throw new IOException($"cannot create {path}.lock (errno {Errno}); choose another --socket");
+            throw new IOException($"cannot create {path}.lock (errno {LastErrno}); choose another --socket");
         }
 
         try

@@ -60,7 +60,10 @@ internal sealed unsafe class KeeperServer : IDisposable
             Tick();
         }
 
-        DescriptorHolder.Kill(_holderPid);
+        if (_holderPid > 0)
+        {
+            DescriptorHolder.Kill(_holderPid);
+        }
     }
 
     public void Dispose()
@@ -149,6 +152,11 @@ internal sealed unsafe class KeeperServer : IDisposable
 
     private void StartHolder()
     {
+        if (!_options.Holder)
+        {
+            return;
+        }
+
         if (_holderPidfd >= 0)
         {
             _ = epoll_ctl(_epoll, EPOLL_CTL_DEL, _holderPidfd, null);

@@ -30,7 +30,7 @@ internal static unsafe class KeeperSocket
         _ = unlink(address + PathOffset);
         if (bind(fd, address, length) != 0 || chmod(address + PathOffset, 0x180) != 0 || listen(fd, Backlog) != 0)
         {
-            int error = Errno;
+            int error = LastErrno;
             _ = close(fd);
             return -error;
         }
@@ -51,7 +51,7 @@ internal static unsafe class KeeperSocket
         _ = setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, time, 2 * sizeof(long));
         if (connect(fd, address, length) != 0)
         {
-            int error = Errno;
+            int error = LastErrno;
             _ = close(fd);
             return -error;
         }

@@ -8,6 +8,7 @@ internal static class Abi
     internal const int SYS_recvmsg = 47, SYS_socketpair = 53, SYS_close = 3, SYS_fcntl = 72, SYS_wait4 = 61;
     internal const int SYS_ptrace = 101, SYS_prctl = 157, SYS_futex = 202, SYS_getdents64 = 217, SYS_restart_syscall = 219;
     internal const int SYS_clock_gettime = 228, SYS_set_robust_list = 273, SYS_get_robust_list = 274;
+    internal const int SYS_gettid = 186, SYS_kcmp = 312, KCMP_FILE = 0;
 
     internal const int PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4;
     internal const int MAP_SHARED = 1, MAP_PRIVATE = 2, MAP_FIXED = 0x10, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000;

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 using Samepage.Linux.Interop;
 
 namespace Samepage.Linux.Program;
@@ -12,14 +13,16 @@ internal sealed class ControlArea : IDisposable
     private readonly SharedPages _pages;
     private int _nextSlot;
 
-    private ControlArea(int descriptor)
+    private readonly SafeFileHandle _file;
+
+    private ControlArea(SafeFileHandle file)
     {
-        Descriptor = descriptor;
-        _pages = new SharedPages(descriptor, ControlLayout.TotalBytes, writable: true);
+        _file = file;
+        _pages = new SharedPages(Descriptor, ControlLayout.TotalBytes, writable: true);
     }
 
     /// <summary>The memfd.</summary>
-    public int Descriptor { get; }
+    public int Descriptor => (int)_file.DangerousGetHandle();
 
     /// <summary>Where the daemon has it mapped.</summary>
     public nint Address => _pages.Address;
@@ -31,7 +34,7 @@ internal sealed class ControlArea : IDisposable
     public static ControlArea Create()
     {
         int descriptor = MemoryFile.Create("samepage-control", ControlLayout.TotalBytes);
-        var area = new ControlArea(descriptor);
+        var area = new ControlArea(new SafeFileHandle(descriptor, ownsHandle: true));
         area.SetHeader(ControlLayout.MagicOffset, ControlLayout.Magic);
         Marshal.WriteInt32(area.Address + ControlLayout.Version, (int)ControlLayout.CurrentVersion);
         Marshal.Copy(MergeProgram.Current.Code, 0, area.Address + ControlLayout.Code, MergeProgram.Current.Code.Length);
@@ -39,8 +42,14 @@ internal sealed class ControlArea : IDisposable
     }
 
     /// <summary>The area a dead daemon left in a target; null when it is not one of ours or of another version.</summary>
-    public static ControlArea? Adopt(int descriptor)
+    public static ControlArea? Adopt(SafeFileHandle descriptor)
     {
+        if (!Mount.TryStat(descriptor, out Mount.statx stat) || stat.stx_size != ControlLayout.TotalBytes)
+        {
+            descriptor.Dispose();
+            return null;
+        }
+
         var area = new ControlArea(descriptor);
         bool ours = area.Header(ControlLayout.MagicOffset) == ControlLayout.Magic
             && Marshal.ReadInt32(area.Address + ControlLayout.Version) == ControlLayout.CurrentVersion
@@ -92,7 +101,8 @@ internal sealed class ControlArea : IDisposable
     public void Clear() => Operations = 0;
 
     /// <summary>Adds a Share, Zero or Reshare operation and returns its index.</summary>
-    public int Add(uint kind, ulong start, ulong length, ulong storeOffset, ulong protection, ulong advice, ulong shadowOffset)
+    public int Add(uint kind, ulong start, ulong length, ulong storeOffset, ulong protection, ulong advice, ulong shadowOffset,
+        bool continues)
     {
         int index = Next(out nint op);
         Marshal.WriteInt32(op + OpLayout.Kind, (int)kind);
@@ -106,6 +116,7 @@ internal sealed class ControlArea : IDisposable
         Put(op, OpLayout.Errno, 0);
         Put(op, OpLayout.Stage, 0);
         Put(op, OpLayout.ShadowOffset, shadowOffset);
+        Marshal.WriteInt32(op + OpLayout.Flags, continues ? OpLayout.FlagContinues : 0);
         return index;
     }
 
@@ -126,7 +137,8 @@ internal sealed class ControlArea : IDisposable
 
         Put(op, OpLayout.CallResult, unchecked((ulong)-38));
         Put(op, OpLayout.CallResultTo, (ulong)resultTo);
-        Put(op, OpLayout.CallIndirect, indirect);
+        Marshal.WriteInt32(op + OpLayout.CallIndirect, (int)indirect);
+        Marshal.WriteInt32(op + OpLayout.Flags, 0);
         return index;
     }
 
@@ -160,6 +172,6 @@ internal sealed class ControlArea : IDisposable
     public void Dispose()
     {
         _pages.Dispose();
-        _ = Libc.syscall(Abi.SYS_close, Descriptor);
+        _file.Dispose();
     }
 }

@@ -85,7 +85,10 @@ internal static class SlotLayout
 internal static class OpLayout
 {
     public const int Kind = 0, Status = 4, Start = 8, Length = 16, StoreOffset = 24, DoneBytes = 32, Protection = 40;
-    public const int Advice = 48, Errno = 56, Stage = 64, ShadowOffset = 72;
+    public const int Advice = 48, Errno = 56, Stage = 64, ShadowOffset = 72, Flags = 84;
+
+    /// <summary>Skip this operation unless the one before it was done completely: both are parts of one run.</summary>
+    public const int FlagContinues = 1;
 
     // Of a system call operation.
     public const int CallNumber = 8, CallArguments = 16, CallResult = 64, CallResultTo = 72, CallIndirect = 80;

@@ -112,6 +112,12 @@ internal sealed class MergeProgram
         C.test(ebp, ebp);
         C.je(_finish);
         JumpIfOwnerDied(_finish);
+        Label perform = _b.NewLabel();
+        C.test(__dword_ptr[r12 + Op.Flags], Op.FlagContinues);
+        C.je(perform);
+        C.cmp(__dword_ptr[r12 - Op_Bytes + Op.Status], (int)Op.StatusDone);
+        C.jne(_opDone);
+        _b.Place(ref perform);
         C.mov(eax, __dword_ptr[r12 + Op.Kind]);
         foreach ((uint kind, Label code) in new[]
             { (Op.KindShare, _share), (Op.KindZero, _zero), (Op.KindReshare, _reshare), (Op.KindCall, _call) })

@@ -22,7 +22,8 @@ internal interface IReclaimProof
 /// entries of a merged mapping (it is registered with userfaultfd) before its parent's can go away, so the count never
 /// passes through zero while somebody still sees the page; nor does a process outside our pid namespace hide from it.</item>
 /// </list>
-/// Whatever cannot be read proves nothing, and then nothing is freed.
+/// What cannot be read proves nothing, and then nothing is freed. Only a process we are not permitted to look into
+/// (a more privileged one; never a target, which we trace, nor a child of one) is left to the second part alone.
 /// </summary>
 internal sealed class MappingProof(FileIdentity store, SafeFileHandle readOnly) : IReclaimProof
 {
@@ -37,6 +38,16 @@ internal sealed class MappingProof(FileIdentity store, SafeFileHandle readOnly) 
 
     public void FindUnmapped(ReadOnlySpan<uint> slots, Span<bool> unmapped)
     {
+        FindUncovered(slots, unmapped);
+        if (unmapped.Contains(true))
+        {
+            ExcludeCounted(slots, unmapped);
+        }
+    }
+
+    /// <summary>Part one: sets the slots that no mapping of any process covers.</summary>
+    internal void FindUncovered(ReadOnlySpan<uint> slots, Span<bool> unmapped)
+    {
         List<PageRange> covered = [];
         if (!TryFindMappings(covered))
         {
@@ -48,8 +59,6 @@ internal sealed class MappingProof(FileIdentity store, SafeFileHandle readOnly) 
         {
             unmapped[i] = !IsCovered(covered, slots[i]);
         }
-
-        ExcludeCounted(slots, unmapped);
     }
 
     private static bool IsCovered(List<PageRange> covered, uint slot)
@@ -119,14 +128,9 @@ internal sealed class MappingProof(FileIdentity store, SafeFileHandle readOnly) 
     private bool TryReadOne(ProcReader proc, List<PageRange> covered, HashSet<int> mappers)
     {
         int errno = proc.Read("maps", _buffer);
-        if (errno is Errno.ENOENT or Errno.ESRCH)
-        {
-            return true;
-        }
-
         if (errno != 0)
         {
-            return false;
+            return IsGoneOrForbidden(errno);
         }
 
         if (_buffer.Length > 0)
@@ -149,7 +153,7 @@ internal sealed class MappingProof(FileIdentity store, SafeFileHandle readOnly) 
                 return false;
             }
 
-            if (errno is not (0 or Errno.ENOENT or Errno.ESRCH))
+            if (errno != 0 && !IsGoneOrForbidden(errno))
             {
                 return false;
             }
@@ -157,6 +161,9 @@ internal sealed class MappingProof(FileIdentity store, SafeFileHandle readOnly) 
 
         return true;
     }
+
+    private static bool IsGoneOrForbidden(int errno) =>
+        errno is Errno.ENOENT or Errno.ESRCH or Errno.EACCES or Errno.EPERM;
 
     private bool Collect(int pid, List<PageRange> covered, HashSet<int> mappers)
     {
@@ -174,8 +181,8 @@ internal sealed class MappingProof(FileIdentity store, SafeFileHandle readOnly) 
         return parser.Malformed == 0;
     }
 
-    /// <summary>Takes back the verdict for every page that some page-table entry points to.</summary>
-    private void ExcludeCounted(ReadOnlySpan<uint> slots, Span<bool> unmapped)
+    /// <summary>Part two: takes back the verdict for every page that some page-table entry points to.</summary>
+    internal void ExcludeCounted(ReadOnlySpan<uint> slots, Span<bool> unmapped)
     {
         using SafeFileHandle counts = Fcntl.OpenAt(null, "/proc/kpagecount", Fcntl.O_RDONLY | Fcntl.O_CLOEXEC);
         using ProcReader? self = ProcReader.TryOpen(Environment.ProcessId);

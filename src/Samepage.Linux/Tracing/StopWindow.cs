@@ -24,8 +24,18 @@ internal struct WindowRequest
     /// <summary>Slot for the borrowed thread's context.</summary>
     public int Slot;
 
+    /// <summary>Pairs of (our descriptor, the target's number) that must be the same open file; -1 = do not check.</summary>
+    public DescriptorPairs Descriptors;
+
     /// <summary>Give up when not all threads have stopped after this time.</summary>
     public long StopLimitNanoseconds;
+}
+
+/// <summary>Tracking userfaultfd, merged userfaultfd, store: ours and the target's number of each.</summary>
+internal readonly record struct DescriptorPairs(
+    int Tracking, int TargetTracking, int Merged, int TargetMerged, int Store, int TargetStore)
+{
+    public static readonly DescriptorPairs None = new(-1, -1, -1, -1, -1, -1);
 }
 
 /// <summary>What came of it. Times are CLOCK_MONOTONIC nanoseconds.</summary>
@@ -74,6 +84,7 @@ internal sealed class StopWindow : IDisposable
         _program = Take(512);
         _head = Take(64);
         _restarts = Take(RestartsMax * RestartLayout.Bytes);
+        Set(W.NextTag, 0x5A000000);
     }
 
     /// <summary>Threads seen by the last window.</summary>
@@ -91,7 +102,7 @@ internal sealed class StopWindow : IDisposable
     }
 
     /// <summary>Waits that must end at their own time: consulted by the next window.</summary>
-    public void SetRestarts(ReadOnlySpan<(int Tid, uint Tag, long Deadline, ulong Rip)> restarts)
+    public void SetRestarts(ReadOnlySpan<(int Tid, uint Tag, long Deadline)> restarts)
     {
         int count = Math.Min(restarts.Length, RestartsMax);
         for (int i = 0; i < count; i++)
@@ -100,7 +111,6 @@ internal sealed class StopWindow : IDisposable
             Marshal.WriteInt32(entry + RestartLayout.Tid, restarts[i].Tid);
             Marshal.WriteInt32(entry + RestartLayout.Tag, (int)restarts[i].Tag);
             Marshal.WriteInt64(entry + RestartLayout.DeadlineNanoseconds, restarts[i].Deadline);
-            Marshal.WriteInt64(entry + RestartLayout.Rip, (long)restarts[i].Rip);
         }
 
         Set(W.RestartCount, count);
@@ -126,11 +136,18 @@ internal sealed class StopWindow : IDisposable
         Set(W.Mode, request.OnlyThread == 0 ? W.ModeAll : W.ModeOne);
         Set(W.FaultRip, (nint)code + MergeProgram.Current.FaultEntry);
         Set(W.Restarts, _restarts);
-        Set(W.OwnThread, (nint)Libc.syscall(186));
+        Set(W.OwnThread, (nint)Libc.syscall(Abi.SYS_gettid));
         Set(W.Status, (nint)(long)WindowStatus.Gone);
         if (request.OnlyThread != 0)
         {
             Marshal.WriteInt32(_threads + ThreadLayout.Tid, request.OnlyThread);
+        }
+
+        DescriptorPairs d = request.Descriptors;
+        ReadOnlySpan<int> numbers = [d.Tracking, d.TargetTracking, d.Merged, d.TargetMerged, d.Store, d.TargetStore];
+        for (int i = 0; i < numbers.Length; i++)
+        {
+            Set(W.Descriptors + 8 * i, numbers[i]);
         }
 
         PrepareRobustList(request.ControlArea);

@@ -48,6 +48,7 @@ internal sealed class StopWindowCode
         w.EmitEntry();
         w.EmitStopAll();
         w.EmitChoose();
+        w.EmitCheckDescriptors();
         w.EmitCheckThreadArea();
         w.EmitBorrow();
         w.EmitAwaitDone();
@@ -375,6 +376,32 @@ internal sealed class StopWindowCode
     }
 
     /// <summary>
+    /// The program maps and registers by descriptor number. If the application has closed ours and opened a file of its own
+    /// under the same number, mapping that would be a catastrophe, so each number is checked now that nobody can change it.
+    /// </summary>
+    private void EmitCheckDescriptors()
+    {
+        Label changed = _b.NewLabel(), same = _b.NewLabel();
+        for (int i = 0; i < W.DescriptorPairs; i++)
+        {
+            Label skip = _b.NewLabel();
+            int pair = W.Descriptors + 16 * i;
+            C.cmp(At(pair), 0);
+            C.jl(skip);
+            _b.Syscall(SYS_kcmp, At(W.OwnThread), At(W.Borrowed), KCMP_FILE, At(pair), At(pair + 8));
+            C.test(rax, rax);
+            C.jne(changed);
+            _b.Place(ref skip);
+        }
+
+        C.jmp(same);
+        _b.Place(ref changed);
+        SetStatus(WindowStatus.DescriptorsChanged);
+        C.jmp(_release);
+        _b.Place(ref same);
+    }
+
+    /// <summary>
     /// The borrowed thread must never find its own thread area behind a closed gate: the kernel writes the rseq area on
     /// the way back to user mode, and nobody could open the gate. Operations that touch it are skipped.
     /// </summary>
@@ -593,7 +620,7 @@ internal sealed class StopWindowCode
     {
         Label loop = _b.NewLabel(), next = _b.NewLabel(), done = _b.NewLabel(), waiting = _b.NewLabel();
         Label restart = _b.NewLabel(), detach = _b.NewLabel(), find = _b.NewLabel(), noEntry = _b.NewLabel(), found = _b.NewLabel();
-        Label positive = _b.NewLabel();
+        Label positive = _b.NewLabel(), timed = _b.NewLabel(), other = _b.NewLabel(), poke = _b.NewLabel();
         _b.Place(ref _release);
         C.mov(r12, rbp);
         C.mov(r13, At(W.ThreadCount));
@@ -611,7 +638,7 @@ internal sealed class StopWindowCode
         // Given up before the registers were read.
         Ptrace(PTRACE_GETREGS, r14, 0, At(W.Registers));
         C.mov(r15, At(W.Registers));
-        foreach ((int from, int to) in new[] { (Slot.OrigRax, T.OrigRax), (Slot.Rax, T.Rax), (Slot.Rip, T.Rip) })
+        foreach ((int from, int to) in new[] { (Slot.OrigRax, T.OrigRax), (Slot.Rax, T.Rax), (Slot.R10, T.R10), (Slot.Rip, T.Rip) })
         {
             C.mov(rax, __qword_ptr[r15 + from]);
             C.mov(__qword_ptr[r12 + to], rax);
@@ -631,21 +658,40 @@ internal sealed class StopWindowCode
         _b.Place(ref restart);
         C.mov(r15, -514);
         _b.Syscall(SYS_ptrace, PTRACE_POKEUSER, r14, Slot.Rax, r15);
+        // A wait with a time-out in milliseconds: mark it, so that the same call is known again at the next stop.
+        C.mov(rax, __qword_ptr[r12 + T.OrigRax]);
+        C.cmp(rax, 232);
+        C.je(timed);
+        C.cmp(rax, 281);
+        C.jne(detach);
+        _b.Place(ref timed);
+        C.mov(rax, __qword_ptr[r12 + T.R10]);
+        C.test(eax, eax);
+        C.jle(detach);
+        C.shr(rax, 32);
         C.mov(rcx, At(W.RestartCount));
         C.mov(r15, At(W.Restarts));
         _b.Place(ref find);
         C.test(rcx, rcx);
-        C.je(detach);
+        C.je(noEntry);
+        C.cmp(__dword_ptr[r15 + RestartLayout.Tag], eax);
+        C.jne(other);
         C.cmp(__dword_ptr[r15 + RestartLayout.Tid], r14d);
         C.je(found);
-        _b.Place(ref noEntry);
+        _b.Place(ref other);
         C.add(r15, RestartLayout.Bytes);
         C.dec(rcx);
         C.jmp(find);
+        _b.Place(ref noEntry);
+        C.mov(rax, At(W.NextTag));
+        C.inc(At(W.NextTag));
+        C.shl(rax, 32);
+        C.mov(ecx, __dword_ptr[r12 + T.R10]);
+        C.or(rax, rcx);
+        C.mov(__qword_ptr[r12 + T.R10], rax);
+        C.mov(r15, rax);
+        C.jmp(poke);
         _b.Place(ref found);
-        C.mov(rax, __qword_ptr[r15 + RestartLayout.Rip]);
-        C.cmp(rax, __qword_ptr[r12 + T.Rip]);
-        C.jne(detach);
         C.call(_clock);
         C.mov(rcx, __qword_ptr[r15 + RestartLayout.DeadlineNanoseconds]);
         C.sub(rcx, rax);
@@ -661,6 +707,7 @@ internal sealed class StopWindowCode
         C.shl(rcx, 32);
         C.or(rax, rcx);
         C.mov(r15, rax);
+        _b.Place(ref poke);
         _b.Syscall(SYS_ptrace, PTRACE_POKEUSER, r14, Slot.R10, r15);
         _b.Place(ref detach);
         Ptrace(PTRACE_DETACH, r14, 0, 0);

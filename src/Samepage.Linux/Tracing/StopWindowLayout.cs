@@ -16,8 +16,12 @@ internal static class WindowLayout
 
     // Scratch.
     public const int WaitStatus = 0x110, TimeSpec = 0x118, Added = 0x128, AllSignals = 0x130, Rseq = 0x138, Candidate = 0x150;
+    public const int NextTag = 0x1A0;
     public const int Peek = 0x158, Deadline = 0x160;
-    public const int Bytes = 0x200;
+
+    /// <summary>Pairs (ours, the target's) of descriptors that must be the same open file: tracking, merged, store.</summary>
+    public const int Descriptors = 0x168, DescriptorPairs = 3;
+    public const int Bytes = 0x200; // fields end at 0x1A8
 
     public const int RobustHeadBytes = 24;
 
@@ -36,7 +40,7 @@ internal static class ThreadLayout
 /// <summary>A thread whose wait is to end when its own time-out says, not later for every stop (epoll_wait).</summary>
 internal static class RestartLayout
 {
-    public const int Tid = 0, Tag = 4, DeadlineNanoseconds = 8, Rip = 16, Bytes = 24;
+    public const int Tid = 0, Tag = 4, DeadlineNanoseconds = 8, Bytes = 16;
 }
 
 /// <summary>How a stop window ended.</summary>
@@ -62,4 +66,7 @@ internal enum WindowStatus
 
     /// <summary>More threads than the table holds; nothing was done.</summary>
     TooManyThreads = 6,
+
+    /// <summary>The target has closed or replaced a descriptor of ours; nothing was done.</summary>
+    DescriptorsChanged = 7,
 }

@@ -34,7 +34,7 @@ public sealed class PageDigester
     }
 
     /// <summary>The digest of one page.</summary>
-    /// <exception cref="ArgumentException"><paramref name="page"/> is not <see cref="PageSize.Bytes"/> long.</exception>
+    /// <exception cref="ArgumentException"><paramref name="page"/> is not 4096 bytes long.</exception>
     public UInt128 Digest(ReadOnlySpan<byte> page)
     {
         UInt128 digest = default;

@@ -3,7 +3,7 @@ using System.Runtime.CompilerServices;
 
 namespace Samepage;
 
-/// <summary>The specification the other tiers are tested against: one lane after another, every offset spelled out.</summary>
+/// <summary>The specification the other tiers are tested against: lane after lane, every offset spelled out.</summary>
 internal sealed class ScalarDigestTier(ulong seed) : DigestTier(seed)
 {
     /// <inheritdoc/>
@@ -15,7 +15,7 @@ internal sealed class ScalarDigestTier(ulong seed) : DigestTier(seed)
         {
             Xxh3.InitialAccumulators.CopyTo(accumulators);
             Accumulate(accumulators, pages.Slice(i * PageSize.Bytes, PageSize.Bytes), Secret);
-            digests[i] = Xxh3.Finish(accumulators, Secret);
+            digests[i] = Xxh3.Finish(accumulators, MergeKeys);
         }
     }
 

@@ -10,27 +10,30 @@ internal sealed class Vector128DigestTier(ulong seed) : DigestTier(seed)
 {
     private const int PerStripe = Xxh3.StripeBytes / 16;
     private const int PerBlock = Xxh3.StripesPerBlock * PerStripe;
-    private const int LastKey = PerBlock;
-    private const int ScrambleKey = LastKey + PerStripe;
+    private const int Unrolled = 8;
 
-    // Which 64 bytes of the secret go with which stripe, spread out once, so that the loop loads them in order.
+    // Behind each other: for the stripes of every block but the last, for those of the last, for scrambling.
+    private const int LastBlockKeys = PerBlock;
+    private const int ScrambleKeys = 2 * PerBlock;
+
+    // Which 64 bytes of the secret go with which stripe, spread out once so that the loop just walks along.
     private readonly Vector128<ulong>[] _keys = Spread(Xxh3.DeriveSecret(seed));
 
     /// <inheritdoc/>
-    // Tiered compilation would leave the first calls, and one long call, in unoptimised code (measured: half the speed).
+    // Tiered compilation would leave the first calls, and a long one, in unoptimised code (measured: half the speed).
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public override void Digest(ReadOnlySpan<byte> pages, Span<UInt128> digests)
     {
         for (var i = 0; i < digests.Length; i++)
         {
             var page = pages.Slice(i * PageSize.Bytes, PageSize.Bytes);
-            digests[i] = Digest(MemoryMarshal.Cast<byte, Vector128<ulong>>(page), _keys, Secret);
+            digests[i] = Digest(MemoryMarshal.Cast<byte, Vector128<ulong>>(page), _keys, MergeKeys);
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static UInt128 Digest(
-        ReadOnlySpan<Vector128<ulong>> page, ReadOnlySpan<Vector128<ulong>> keys, ReadOnlySpan<byte> secret)
+        ReadOnlySpan<Vector128<ulong>> page, ReadOnlySpan<Vector128<ulong>> keys, ReadOnlySpan<ulong> mergeKeys)
     {
         Span<ulong> lanes = stackalloc ulong[Xxh3.Lanes];
         Xxh3.InitialAccumulators.CopyTo(lanes);
@@ -39,37 +42,40 @@ internal sealed class Vector128DigestTier(ulong seed) : DigestTier(seed)
         var b = accumulators[1];
         var c = accumulators[2];
         var d = accumulators[3];
-        for (var block = 0; block < Xxh3.Blocks - 1; block++)
+        for (var block = 0; block < Xxh3.Blocks; block++)
         {
+            var isLast = block == Xxh3.Blocks - 1;
             var data = page.Slice(block * PerBlock, PerBlock);
-            for (var i = 0; i < PerBlock; i += PerStripe)
+            var with = keys.Slice(isLast ? LastBlockKeys : 0, PerBlock);
+            while (data.Length >= Unrolled && with.Length >= Unrolled)
             {
-                a = TakeIn(a, data[i], keys[i]);
-                b = TakeIn(b, data[i + 1], keys[i + 1]);
-                c = TakeIn(c, data[i + 2], keys[i + 2]);
-                d = TakeIn(d, data[i + 3], keys[i + 3]);
+                a = TakeIn(a, data[0], with[0]);
+                b = TakeIn(b, data[1], with[1]);
+                c = TakeIn(c, data[2], with[2]);
+                d = TakeIn(d, data[3], with[3]);
+                a = TakeIn(a, data[4], with[4]);
+                b = TakeIn(b, data[5], with[5]);
+                c = TakeIn(c, data[6], with[6]);
+                d = TakeIn(d, data[7], with[7]);
+                data = data[Unrolled..];
+                with = with[Unrolled..];
             }
 
-            a = Scramble(a, keys[ScrambleKey]);
-            b = Scramble(b, keys[ScrambleKey + 1]);
-            c = Scramble(c, keys[ScrambleKey + 2]);
-            d = Scramble(d, keys[ScrambleKey + 3]);
+            if (!isLast)
+            {
+                var scramble = keys.Slice(ScrambleKeys, PerStripe);
+                a = Scramble(a, scramble[0]);
+                b = Scramble(b, scramble[1]);
+                c = Scramble(c, scramble[2]);
+                d = Scramble(d, scramble[3]);
+            }
         }
 
-        var last = page.Slice((Xxh3.Blocks - 1) * PerBlock, PerBlock);
-        for (var i = 0; i < PerBlock - PerStripe; i += PerStripe)
-        {
-            a = TakeIn(a, last[i], keys[i]);
-            b = TakeIn(b, last[i + 1], keys[i + 1]);
-            c = TakeIn(c, last[i + 2], keys[i + 2]);
-            d = TakeIn(d, last[i + 3], keys[i + 3]);
-        }
-
-        accumulators[0] = TakeIn(a, last[PerBlock - 4], keys[LastKey]);
-        accumulators[1] = TakeIn(b, last[PerBlock - 3], keys[LastKey + 1]);
-        accumulators[2] = TakeIn(c, last[PerBlock - 2], keys[LastKey + 2]);
-        accumulators[3] = TakeIn(d, last[PerBlock - 1], keys[LastKey + 3]);
-        return Xxh3.Finish(lanes, secret);
+        accumulators[0] = a;
+        accumulators[1] = b;
+        accumulators[2] = c;
+        accumulators[3] = d;
+        return Xxh3.Finish(lanes, mergeKeys);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -93,15 +99,19 @@ internal sealed class Vector128DigestTier(ulong seed) : DigestTier(seed)
 
     private static Vector128<ulong>[] Spread(byte[] secret)
     {
-        var keys = new Vector128<ulong>[ScrambleKey + PerStripe];
+        var keys = new Vector128<ulong>[ScrambleKeys + PerStripe];
         var bytes = MemoryMarshal.AsBytes(keys.AsSpan());
         for (var stripe = 0; stripe < Xxh3.StripesPerBlock; stripe++)
         {
+            var isLast = stripe == Xxh3.StripesPerBlock - 1;
             Copy(stripe * Xxh3.SecretStep, stripe * PerStripe, bytes);
+            Copy(
+                isLast ? Xxh3.LastStripeOffset : stripe * Xxh3.SecretStep,
+                LastBlockKeys + (stripe * PerStripe),
+                bytes);
         }
 
-        Copy(Xxh3.LastStripeOffset, LastKey, bytes);
-        Copy(Xxh3.ScrambleOffset, ScrambleKey, bytes);
+        Copy(Xxh3.ScrambleOffset, ScrambleKeys, bytes);
         return keys;
 
         void Copy(int offset, int key, Span<byte> to) =>

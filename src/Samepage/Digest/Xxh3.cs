@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
 
 namespace Samepage;
 
@@ -61,7 +62,7 @@ internal static class Xxh3
     public static ReadOnlySpan<ulong> InitialAccumulators =>
         [Prime32C, Prime64A, Prime64B, Prime64C, Prime64D, Prime32B, Prime64E, Prime32A];
 
-    /// <summary>The secret of a seed: the default one with the seed added to and subtracted from its words in turn.</summary>
+    /// <summary>The secret of a seed: the default one, seed added to and subtracted from its words in turn.</summary>
     public static byte[] DeriveSecret(ulong seed)
     {
         var secret = new byte[SecretBytes];
@@ -76,27 +77,44 @@ internal static class Xxh3
         return secret;
     }
 
-    /// <summary>The digest from the accumulators after the last stripe.</summary>
-    public static UInt128 Finish(ReadOnlySpan<ulong> accumulators, ReadOnlySpan<byte> secret)
+    /// <summary>The words of the secret that the two merges use, those of the low half first.</summary>
+    public static ulong[] MergeKeys(ReadOnlySpan<byte> secret)
     {
-        var low = Merge(accumulators, secret[LowMergeOffset..], unchecked(PageSize.Bytes * Prime64A));
-        var high = Merge(accumulators, secret[HighMergeOffset..], ~unchecked(PageSize.Bytes * Prime64B));
+        var keys = new ulong[2 * Lanes];
+        for (var lane = 0; lane < Lanes; lane++)
+        {
+            var at = lane * sizeof(ulong);
+            keys[lane] = BinaryPrimitives.ReadUInt64LittleEndian(secret[(LowMergeOffset + at)..]);
+            keys[Lanes + lane] = BinaryPrimitives.ReadUInt64LittleEndian(secret[(HighMergeOffset + at)..]);
+        }
+
+        return keys;
+    }
+
+    /// <summary>The digest from the accumulators after the last stripe.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static UInt128 Finish(ReadOnlySpan<ulong> accumulators, ReadOnlySpan<ulong> mergeKeys)
+    {
+        var low = Merge(accumulators, mergeKeys[..Lanes], unchecked(PageSize.Bytes * Prime64A));
+        var high = Merge(accumulators, mergeKeys[Lanes..], ~unchecked(PageSize.Bytes * Prime64B));
         return new UInt128(high, low);
     }
 
-    private static ulong Merge(ReadOnlySpan<ulong> accumulators, ReadOnlySpan<byte> secret, ulong start)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong Merge(ReadOnlySpan<ulong> accumulators, ReadOnlySpan<ulong> keys, ulong start)
     {
+        var a = accumulators[..Lanes];
+        var k = keys[..Lanes];
         var sum = start;
-        for (var lane = 0; lane < Lanes; lane += 2)
-        {
-            var left = accumulators[lane] ^ BinaryPrimitives.ReadUInt64LittleEndian(secret[(lane * 8)..]);
-            var right = accumulators[lane + 1] ^ BinaryPrimitives.ReadUInt64LittleEndian(secret[((lane * 8) + 8)..]);
-            var high = Math.BigMul(left, right, out ulong low);
-            sum += high ^ low;
-        }
-
+        sum += Fold(a[0] ^ k[0], a[1] ^ k[1]);
+        sum += Fold(a[2] ^ k[2], a[3] ^ k[3]);
+        sum += Fold(a[4] ^ k[4], a[5] ^ k[5]);
+        sum += Fold(a[6] ^ k[6], a[7] ^ k[7]);
         sum ^= sum >> 37;
         sum *= AvalancheFactor;
         return sum ^ (sum >> 32);
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong Fold(ulong left, ulong right) => Math.BigMul(left, right, out ulong low) ^ low;
 }

@@ -16,17 +16,18 @@ internal sealed class DigestIndex
 {
     /// <summary>
     /// Most ids one key can have. Equal pages are common (but one of them is enough to find the others), and each Add
-    /// looks at all ids with the same key.
+    /// looks at all ids with the same key, which without a limit would take a time that grows with their square.
     /// </summary>
-    public const int MaxIdsPerKey = 1024;
+    public const int MaxIdsPerKey = 256;
 
     // Entries a segment is made for when it is known beforehand how many there will be.
-    private const int ComfortableSegment = 12_000;
+    private const int ComfortableSegment = 3_000;
 
     private readonly IDigestKeys _keys;
     private readonly long _initialCapacity;
     private IndexSegment[] _directory = [];
     private int _depth;
+    private long _initialBytes;
 
     /// <summary>An empty index.</summary>
     /// <param name="keys">Tells the keys of the ids.</param>
@@ -46,9 +47,9 @@ internal sealed class DigestIndex
     public long Bytes { get; private set; }
 
     /// <summary>
-    /// The ids whose key is <paramref name="key"/>: those added with it since they have it, in the order they were added
-    /// as far as possible, each once. An id that was added with one key and then got another is not added with that one,
-    /// but may happen to be found by it.
+    /// The ids whose key is <paramref name="key"/>: those added with it since they have it, each once, in the order
+    /// they were added as far as possible. An id that was added with one key and then got another may, rarely, be found
+    /// by the new one without having been added with it.
     /// </summary>
     /// <returns>Number of ids written, at most the length of <paramref name="ids"/>.</returns>
     public int Find(ulong key, Span<uint> ids)
@@ -115,7 +116,7 @@ internal sealed class DigestIndex
     /// <summary>Takes everything out. Memory is kept for the next round unless little of it was in use.</summary>
     public void Clear()
     {
-        if (Count < Bytes / (4 * IndexSegment.BytesPerPlace))
+        if (Bytes > _initialBytes && Count < Bytes / (4 * IndexSegment.BytesPerPlace))
         {
             Reset();
             return;
@@ -151,6 +152,7 @@ internal sealed class DigestIndex
 
         Count = 0;
         Bytes = DirectoryBytes + (_directory.Length * _directory[0].Bytes);
+        _initialBytes = Bytes;
     }
 
     private long DirectoryBytes => (long)_directory.Length * nint.Size;
@@ -161,49 +163,50 @@ internal sealed class DigestIndex
     private void Rebuild(IndexSegment segment, IndexHash hash)
     {
         var depth = segment.Depth;
-        var rented = ArrayPool<uint>.Shared.Rent(segment.Count);
+        var rented = ArrayPool<(ulong Key, uint Id)>.Shared.Rent(segment.Count);
         var live = segment.CopyLive(hash, _keys, rented);
-        var ids = rented.AsSpan(0, live);
+        var entries = rented.AsSpan(0, live);
 
         var split = IndexSegment.GroupsFor(live) > IndexSegment.MaxGroups && depth < IndexHash.MaxDepth;
         Count -= segment.Count;
         Bytes -= segment.Bytes;
         if (split)
         {
-            Split(ids, hash, depth);
+            Split(entries, hash, depth);
         }
         else
         {
-            Fill(new IndexSegment(IndexSegment.GroupsFor(live + 1), depth), ids, hash.Segment(depth), depth);
+            Fill(new IndexSegment(IndexSegment.GroupsFor(live + 1), depth), entries, hash.Segment(depth), depth);
         }
 
-        ArrayPool<uint>.Shared.Return(rented);
+        ArrayPool<(ulong Key, uint Id)>.Shared.Return(rented);
     }
 
-    private void Split(ReadOnlySpan<uint> ids, IndexHash hash, int depth)
+    private void Split(ReadOnlySpan<(ulong Key, uint Id)> entries, IndexHash hash, int depth)
     {
         if (depth == _depth)
         {
             DoubleDirectory();
         }
 
-        var half = hash.Segment(depth) * 2;
         var right = 0;
-        foreach (var id in ids)
+        foreach (var (key, _) in entries)
         {
-            right += new IndexHash(_keys.KeyOf(id)).Segment(depth + 1) & 1;
+            right += new IndexHash(key).Segment(depth + 1) & 1;
         }
 
-        Fill(new IndexSegment(IndexSegment.GroupsFor(ids.Length - right + 1), depth + 1), ids, half, depth + 1);
-        Fill(new IndexSegment(IndexSegment.GroupsFor(right + 1), depth + 1), ids, half + 1, depth + 1);
+        var half = hash.Segment(depth) * 2;
+        var left = entries.Length - right;
+        Fill(new IndexSegment(IndexSegment.GroupsFor(left + 1), depth + 1), entries, half, depth + 1);
+        Fill(new IndexSegment(IndexSegment.GroupsFor(right + 1), depth + 1), entries, half + 1, depth + 1);
     }
 
-    /// <summary>Puts those of the ids that belong there into a new segment and the segment into the directory.</summary>
-    private void Fill(IndexSegment segment, ReadOnlySpan<uint> ids, int number, int depth)
+    /// <summary>Puts those entries that belong there into a new segment and the segment into the directory.</summary>
+    private void Fill(IndexSegment segment, ReadOnlySpan<(ulong Key, uint Id)> entries, int number, int depth)
     {
-        foreach (var id in ids)
+        foreach (var (key, id) in entries)
         {
-            var hash = new IndexHash(_keys.KeyOf(id));
+            var hash = new IndexHash(key);
             if (hash.Segment(depth) == number)
             {
                 var slot = segment.Look(hash, id);

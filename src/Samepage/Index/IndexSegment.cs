@@ -16,10 +16,10 @@ internal sealed class IndexSegment
     public const int BytesPerPlace = sizeof(uint) + sizeof(byte);
 
     /// <summary>
-    /// A segment that needs more groups is split. Keeps what is copied at once small, and the arrays out of the large object
-    /// heap, where every discarded one would wait for a full collection.
+    /// A segment that needs more groups is split. Bounds what one Add may have to move (4,480 entries), and keeps the
+    /// arrays out of the large object heap, where every discarded one would wait for a full collection.
     /// </summary>
-    public const int MaxGroups = 1280;
+    public const int MaxGroups = 320;
 
     // Load after growing and load at which it grows. Together with 5 bytes per place: 5.7 to 7.6 bytes per entry.
     private const double FreshLoad = 0.66;
@@ -151,12 +151,14 @@ internal sealed class IndexSegment
         Count = 0;
     }
 
-    /// <summary>The ids that are not stale, in the order searches meet them, in any case those of equal keys.</summary>
+    /// <summary>
+    /// The entries that are not stale, in the order searches meet them, in any case those of equal keys.
+    /// </summary>
     /// <param name="hash">Hash of any key of this segment.</param>
     /// <param name="keys">Tells the keys of the ids.</param>
-    /// <param name="ids">Room for <see cref="Count"/> ids.</param>
-    /// <returns>Number of ids.</returns>
-    public int CopyLive(IndexHash hash, IDigestKeys keys, Span<uint> ids)
+    /// <param name="entries">Room for <see cref="Count"/> entries.</param>
+    /// <returns>Number of entries.</returns>
+    public int CopyLive(IndexHash hash, IDigestKeys keys, Span<(ulong Key, uint Id)> entries)
     {
         // Start behind a group where searches end: no search passes from the last copied group to the first.
         var start = 0;
@@ -171,9 +173,15 @@ internal sealed class IndexSegment
             var first = (start + i) % Groups * PlacesPerGroup;
             for (var place = first; place < first + PlacesPerGroup; place++)
             {
-                if (_tags[place] > IndexHash.Erased && !IsStale(place, keys.KeyOf(_ids[place]), hash.Segment(Depth)))
+                if (_tags[place] <= IndexHash.Erased)
                 {
-                    ids[live++] = _ids[place];
+                    continue;
+                }
+
+                var key = keys.KeyOf(_ids[place]);
+                if (!IsStale(place, key, hash.Segment(Depth)))
+                {
+                    entries[live++] = (key, _ids[place]);
                 }
             }
         }
