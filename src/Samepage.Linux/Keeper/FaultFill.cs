@@ -55,6 +55,6 @@ internal static unsafe class FaultFill
             }
         }
 
-        KeeperLog.Write($"cannot wake the waiters of a userfaultfd: errno {Errno}");
+        KeeperLog.Write($"cannot wake the waiters of a userfaultfd: errno {LastErrno}");
     }
 }
