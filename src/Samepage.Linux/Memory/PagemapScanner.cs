@@ -32,8 +32,29 @@ internal sealed class PagemapScanner : IDisposable
 
     private const int BytesPerEntry = 8;
 
+    /// <summary>Two suspects this near are asked about together: looking at the pages between costs less than
+    /// another system call.</summary>
+    private const ulong SuspectGapPages = 32;
+
+    private static readonly pm_scan_arg Written = new()
+    {
+        flags = PM_SCAN_CHECK_WPASYNC,
+        category_mask = PAGE_IS_WRITTEN,
+        return_mask = PAGE_IS_WRITTEN,
+    };
+
+    private static readonly pm_scan_arg WrittenAnonymous = new()
+    {
+        flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+        category_mask = PAGE_IS_PRESENT | PAGE_IS_WRITTEN | PAGE_IS_FILE | PAGE_IS_PFNZERO,
+        category_inverted = PAGE_IS_FILE | PAGE_IS_PFNZERO,
+        return_mask = PAGE_IS_PRESENT,
+    };
+
     private readonly SafeFileHandle _pagemap;
     private readonly page_region[] _vector = GC.AllocateArray<page_region>(RunsPerCall, pinned: true);
+
+    private readonly PageRange[] _suspects = new PageRange[RunsPerCall];
 
     private PagemapScanner(SafeFileHandle pagemap) => _pagemap = pagemap;
 
@@ -60,6 +81,11 @@ internal sealed class PagemapScanner : IDisposable
     /// Lists pages of <c>[cursor, end)</c> that are present, anonymous, not the zero page and written since they were
     /// last listed, and write-protects them in the same step so that the next write is noticed.
     /// </summary>
+    /// <remarks>
+    /// The question that does this looks at every page's kind, 13 ns each. The kernel has a short way (1 ns) for the bare
+    /// question "written?", whose answer also names holes, zero pages and store pages. So that is asked first,
+    /// and the full question only about what it named.
+    /// </remarks>
     /// <param name="cursor">Where to start; moved to where the next call starts.</param>
     /// <param name="end">Page to stop before.</param>
     /// <param name="runs">Receives runs in address order.</param>
@@ -68,14 +94,40 @@ internal sealed class PagemapScanner : IDisposable
     internal ScanStatus Changed(
         ref ulong cursor, ulong end, Span<PageRange> runs, out int count, ulong pagesMax = 0)
     {
-        pm_scan_arg query = new()
+        count = 0;
+        ulong pagesLeft = pagesMax == 0 ? ulong.MaxValue : pagesMax;
+        while (cursor < end && count < runs.Length && pagesLeft > 0)
         {
-            flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
-            category_mask = PAGE_IS_PRESENT | PAGE_IS_WRITTEN | PAGE_IS_FILE | PAGE_IS_PFNZERO,
-            category_inverted = PAGE_IS_FILE | PAGE_IS_PFNZERO,
-            return_mask = PAGE_IS_PRESENT,
-        };
-        return Scan(query, ref cursor, end, runs, out count, pagesMax);
+            ulong next = cursor;
+            ScanStatus status = Scan(Written, ref next, end, _suspects, out int suspects, 0, oneCall: true);
+            for (int i = 0; i < suspects;)
+            {
+                PageRange group = _suspects[i++];
+                while (i < suspects && _suspects[i].Start - group.End <= SuspectGapPages)
+                {
+                    group = new PageRange(group.Start, _suspects[i++].End);
+                }
+
+                cursor = group.Start;
+                ScanStatus found = Scan(
+                    WrittenAnonymous, ref cursor, group.End, runs[count..], out int more, pagesLeft);
+                pagesLeft -= pagesMax == 0 ? 0 : Math.Min(pagesLeft, Pages(runs.Slice(count, more)));
+                count += more;
+                if (found != ScanStatus.Done || cursor < group.End || count == runs.Length || pagesLeft == 0)
+                {
+                    return found;
+                }
+            }
+
+            if (status != ScanStatus.Done)
+            {
+                return status;
+            }
+
+            cursor = next;
+        }
+
+        return ScanStatus.Done;
     }
 
     /// <summary>The same without write tracking: every page that is present, anonymous and not the zero page.</summary>
@@ -131,8 +183,10 @@ internal sealed class PagemapScanner : IDisposable
     public void Dispose() => _pagemap.Dispose();
 
     private ScanStatus Scan(
-        in pm_scan_arg query, ref ulong cursor, ulong end, Span<PageRange> runs, out int count, ulong pagesMax)
+        in pm_scan_arg query, ref ulong cursor, ulong end, Span<PageRange> runs, out int count, ulong pagesMax,
+        bool oneCall = false)
     {
+        pagesMax = pagesMax == ulong.MaxValue ? 0 : pagesMax;
         count = 0;
         while (cursor < end && count < runs.Length)
         {
@@ -160,7 +214,7 @@ internal sealed class PagemapScanner : IDisposable
             bool limited = pagesMax != 0;
             Take((int)got, runs, ref count, ref cursor, ref pagesMax);
             cursor = Math.Max(cursor, Math.Min(call.walk_end >> PageSize.Shift, end));
-            if (limited && pagesMax == 0)
+            if (oneCall || (limited && pagesMax == 0))
             {
                 break;
             }
@@ -191,6 +245,17 @@ internal sealed class PagemapScanner : IDisposable
         }
 
         return result;
+    }
+
+    private static ulong Pages(ReadOnlySpan<PageRange> runs)
+    {
+        ulong pages = 0;
+        foreach (PageRange run in runs)
+        {
+            pages += run.Count;
+        }
+
+        return pages;
     }
 
     private int CountFilled(int wanted)

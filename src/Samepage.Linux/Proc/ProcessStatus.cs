@@ -1,3 +1,5 @@
+using System.Buffers.Text;
+
 namespace Samepage.Linux.Proc;
 
 /// <summary>What is needed of /proc/PID/status.</summary>
@@ -20,6 +22,9 @@ internal struct ProcessStatus
 
     /// <summary>Seccomp mode: 0 none, 1 strict, 2 filter.</summary>
     internal int SeccompMode;
+
+    /// <summary>Effective capabilities, one bit each.</summary>
+    internal ulong Capabilities;
 
     /// <summary>True for a kernel thread (line Kthread since Linux 6.8; before, no VmSize line tells it).</summary>
     internal bool IsKernelThread;
@@ -53,6 +58,11 @@ internal struct ProcessStatus
             else if (key.SequenceEqual("Seccomp"u8))
             {
                 _ = TryInt(line, out status.SeccompMode);
+            }
+            else if (key.SequenceEqual("CapEff"u8))
+            {
+                line = line.TrimStart("\t "u8);
+                _ = Utf8Parser.TryParse(line, out status.Capabilities, out _, 'x');
             }
             else if (key.SequenceEqual("Kthread"u8))
             {
