@@ -38,7 +38,7 @@ public sealed partial class LiveTarget
             return;
         }
 
-        _ = _classifier.Refresh(new VmaRules { Store = _store.Identity, Own = _own, Tracked = _tracked }, force: false);
+        Look();
         _vmaEstimate = _classifier.Table.VmaCount;
         Batches(plans);
         _nextFullLook = 0;
@@ -201,15 +201,26 @@ public sealed partial class LiveTarget
         _parts.Add(new Part(index, operation, offset, count));
     }
 
+    // Order: what changes how a program behaves first; the rest only matters to anonymous memory.
+    private static readonly (VmaAdvice Flag, int Value)[] Advices =
+    [
+        (VmaAdvice.DontFork, Abi.MADV_DONTFORK), (VmaAdvice.DontDump, Abi.MADV_DONTDUMP),
+        (VmaAdvice.HugePage, Abi.MADV_HUGEPAGE), (VmaAdvice.NoHugePage, Abi.MADV_NOHUGEPAGE),
+        (VmaAdvice.Mergeable, Abi.MADV_MERGEABLE), (VmaAdvice.RandomRead, Abi.MADV_RANDOM),
+        (VmaAdvice.SequentialRead, Abi.MADV_SEQUENTIAL),
+    ];
+
+    private const int AdvicesOfStoreMappings = 2;
+
     /// <summary>The madvise values that a store mapping needs to behave like the one it replaces, one byte each.</summary>
-    private static ulong AdviceBytes(VmaAdvice advice)
+    private static ulong AdviceBytes(VmaAdvice advice, bool all = false)
     {
         ulong bytes = 0;
         int shift = 0;
-        foreach ((VmaAdvice flag, int value) in new[]
-            { (VmaAdvice.DontFork, Abi.MADV_DONTFORK), (VmaAdvice.DontDump, Abi.MADV_DONTDUMP) })
+        for (int i = 0; i < Advices.Length; i++)
         {
-            if ((advice & flag) != 0)
+            (VmaAdvice flag, int value) = Advices[i];
+            if ((advice & flag) != 0 && (all || i < AdvicesOfStoreMappings))
             {
                 bytes |= (ulong)value << shift;
                 shift += 8;

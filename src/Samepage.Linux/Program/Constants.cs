@@ -12,7 +12,7 @@ internal static class Abi
 
     internal const int PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4;
     internal const int MAP_SHARED = 1, MAP_PRIVATE = 2, MAP_FIXED = 0x10, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000;
-    internal const int MADV_DONTNEED = 4, MADV_DONTFORK = 10, MADV_DOFORK = 11, MADV_MERGEABLE = 12;
+    internal const int MADV_RANDOM = 1, MADV_SEQUENTIAL = 2, MADV_DONTNEED = 4, MADV_DONTFORK = 10, MADV_DOFORK = 11, MADV_MERGEABLE = 12;
     internal const int MADV_HUGEPAGE = 14, MADV_NOHUGEPAGE = 15, MADV_DONTDUMP = 16;
     internal const int MADV_POPULATE_READ = 22, MADV_POPULATE_WRITE = 23;
     internal const int MREMAP_MAYMOVE = 1, MREMAP_FIXED = 2;

@@ -85,6 +85,23 @@ internal sealed class ControlArea : IDisposable
         return -1;
     }
 
+    /// <summary>True when a thread may still have to come back through a slot.</summary>
+    public bool HasSlotsInUse
+    {
+        get
+        {
+            for (int slot = 0; slot < ControlLayout.SlotCount; slot++)
+            {
+                if (Marshal.ReadInt64(SlotAddress(slot) + SlotLayout.State) != 0)
+                {
+                    return true;
+                }
+            }
+
+            return false;
+        }
+    }
+
     public nint SlotAddress(int slot) => Address + ControlLayout.Slots + slot * ControlLayout.SlotBytes;
 
     public ulong Header(int offset) => (ulong)Marshal.ReadInt64(Address + offset);

@@ -93,7 +93,7 @@ internal static class OpLayout
     // Of a system call operation.
     public const int CallNumber = 8, CallArguments = 16, CallResult = 64, CallResultTo = 72, CallIndirect = 80;
 
-    public const uint KindSkip = 0, KindShare = 1, KindZero = 2, KindReshare = 3, KindCall = 4;
+    public const uint KindSkip = 0, KindShare = 1, KindZero = 2, KindReshare = 3, KindConvert = 4, KindCall = 5;
     public const uint StatusNone = 0, StatusDone = 1, StatusPartial = 2, StatusThreadArea = 3;
 
     public const uint StageGate = 1, StageMove = 2, StageCompare = 3, StageMap = 4, StagePopulate = 5, StageRegister = 6;

@@ -28,7 +28,7 @@ internal sealed class MergeProgram
 {
     private readonly CodeBuilder _b = new();
     private Label _nextOp, _opDone, _finish, _leave, _fault, _entry;
-    private Label _share, _zero, _reshare, _call, _moveBack, _openGate, _compareStore, _mapStore, _undoMap;
+    private Label _share, _zero, _reshare, _call, _moveBack, _openGate, _compareStore, _mapStore, _undoMap, _convert, _advise;
 
     private MergeProgram()
     {
@@ -47,6 +47,8 @@ internal sealed class MergeProgram
         _compareStore = _b.NewLabel();
         _mapStore = _b.NewLabel();
         _undoMap = _b.NewLabel();
+        _convert = _b.NewLabel();
+        _advise = _b.NewLabel();
     }
 
     /// <summary>Position-independent machine code.</summary>
@@ -78,6 +80,8 @@ internal sealed class MergeProgram
         p.EmitShare();
         p.EmitZero();
         p.EmitReshare();
+        p.EmitConvert();
+        p.EmitAdvise();
         p.EmitMapStore();
         p.EmitUndoMap();
         p.EmitCompareStore();
@@ -120,7 +124,8 @@ internal sealed class MergeProgram
         _b.Place(ref perform);
         C.mov(eax, __dword_ptr[r12 + Op.Kind]);
         foreach ((uint kind, Label code) in new[]
-            { (Op.KindShare, _share), (Op.KindZero, _zero), (Op.KindReshare, _reshare), (Op.KindCall, _call) })
+            { (Op.KindShare, _share), (Op.KindZero, _zero), (Op.KindReshare, _reshare),
+              (Op.KindConvert, _convert), (Op.KindCall, _call) })
         {
             C.cmp(eax, (int)kind);
             C.je(code);
@@ -354,10 +359,85 @@ internal sealed class MergeProgram
         C.jmp(_mapStore);
     }
 
+    /// <summary>Flags the old mapping had: bytes of the advice field are madvise values, lowest first, 0 ends.</summary>
+    private void EmitAdvise()
+    {
+        Label next = _b.NewLabel(), done = _b.NewLabel();
+        _b.Place(ref _advise);
+        C.mov(r8, Field(Op.Advice));
+        _b.Place(ref next);
+        C.movzx(edx, r8b);
+        C.test(edx, edx);
+        C.je(done);
+        _b.Syscall(SYS_madvise, Field(Op.Start), rbx, rdx);
+        C.shr(r8, 8);
+        C.jmp(next);
+        _b.Place(ref done);
+        C.ret();
+    }
+
+    /// <summary>
+    /// For the way out: anonymous memory with the same bytes in place of a store mapping. Pages of zeros stay empty.
+    /// The copy is made while all threads stand still; the mapping changes in one step (mremap).
+    /// </summary>
+    private void EmitConvert()
+    {
+        Label page = _b.NewLabel(), words = _b.NewLabel(), copy = _b.NewLabel(), next = _b.NewLabel(), failed = _b.NewLabel();
+        Label made = _b.NewLabel();
+        _b.Place(ref _convert);
+        C.mov(__dword_ptr[r12 + Op.Status], (int)Op.StatusPartial);
+        C.mov(rbx, Field(Op.Length));
+        _b.Syscall(SYS_mmap, 0, rbx, Field(Op.Protection), MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        C.cmp(rax, -4095);
+        C.jae(failed);
+        C.mov(r15, rax);
+        C.xor(r8d, r8d);
+        _b.Place(ref page);
+        C.mov(rsi, Field(Op.Start));
+        C.add(rsi, r8);
+        C.mov(ecx, PageSize.Bytes / 64);
+        _b.Place(ref words);
+        C.mov(rax, __qword_ptr[rsi]);
+        for (int i = 8; i < 64; i += 8)
+        {
+            C.or(rax, __qword_ptr[rsi + i]);
+        }
+
+        C.jne(copy);
+        C.add(rsi, 64);
+        C.dec(ecx);
+        C.jne(words);
+        C.jmp(next);
+        _b.Place(ref copy);
+        C.mov(rsi, Field(Op.Start));
+        C.add(rsi, r8);
+        C.lea(rdi, __[r15 + r8]);
+        C.mov(ecx, PageSize.Bytes / 8);
+        C.rep.movsq();
+        _b.Place(ref next);
+        C.add(r8, PageSize.Bytes);
+        C.cmp(r8, rbx);
+        C.jb(page);
+        _b.Syscall(SYS_mremap, r15, rbx, rbx, MREMAP_MAYMOVE | MREMAP_FIXED, Field(Op.Start));
+        C.cmp(rax, Field(Op.Start));
+        C.je(made);
+        C.mov(r8, rax);
+        _b.Syscall(SYS_munmap, r15, rbx);
+        C.mov(rax, r8);
+        _b.Place(ref failed);
+        Note(Op.StageMap);
+        C.jmp(_opDone);
+        _b.Place(ref made);
+        C.call(_advise);
+        C.mov(Field(Op.DoneBytes), rbx);
+        C.mov(__dword_ptr[r12 + Op.Status], (int)Op.StatusDone);
+        C.jmp(_opDone);
+    }
+
     /// <summary>Map the store over the first rbx bytes of the run, fill the page table, hand the mapping to the keeper.</summary>
     private void EmitMapStore()
     {
-        Label failed = _b.NewLabel(), noAdvice = _b.NewLabel(), advise = _b.NewLabel(), noBit = _b.NewLabel();
+        Label failed = _b.NewLabel(), noBit = _b.NewLabel();
         _b.Place(ref _mapStore);
         _b.Syscall(SYS_mmap, Field(Op.Start), rbx, Field(Op.Protection), MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
             Head(Ctl.StoreFd), Field(Op.StoreOffset));
@@ -368,16 +448,7 @@ internal sealed class MergeProgram
         C.test(rax, rax);
         C.jne(_undoMap);
 
-        // Flags the old mapping had: bytes of the advice field are madvise values, lowest first, 0 ends.
-        C.mov(r8, Field(Op.Advice));
-        _b.Place(ref advise);
-        C.movzx(edx, r8b);
-        C.test(edx, edx);
-        C.je(noAdvice);
-        _b.Syscall(SYS_madvise, Field(Op.Start), rbx, rdx);
-        C.shr(r8, 8);
-        C.jmp(advise);
-        _b.Place(ref noAdvice);
+        C.call(_advise);
         Register(Ctl.MergedFd, null, rbx,
             UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP | UFFDIO_REGISTER_MODE_MINOR);
         C.mov(ecx, (int)Op.StageRegister);
