@@ -25,17 +25,13 @@ internal static class DaemonVerb
         };
         verb.SetAction(parsed =>
         {
-            var code = CommandLine.Guard(terminal, () => Host(new DaemonOptions
-            {
-                Socket = parsed.GetRequiredValue(socket),
-                UnmergeOnExit = parsed.GetValue(unmerge),
-                JsonLog = parsed.GetValue(json),
-                Verbose = parsed.GetValue(verbose),
-                Detached = parsed.GetValue(detached),
-                LogFile = Environment.GetEnvironmentVariable("SAMEPAGE_LOG"),
-                OpenTargets = LiveTargets.Open,
-                Keeper = new NoStateKeeper(),
-            }));
+            var code = CommandLine.Guard(terminal, () => Host(new Settings(
+                parsed.GetRequiredValue(socket),
+                parsed.GetValue(unmerge),
+                parsed.GetValue(json),
+                parsed.GetValue(verbose),
+                parsed.GetValue(detached),
+                Environment.GetEnvironmentVariable("SAMEPAGE_LOG"))));
             if (code != 0 && parsed.GetValue(detached))
             {
                 terminal.Error.WriteLine(DaemonStarter.ExitCodePrefix + code);
@@ -48,9 +44,26 @@ internal static class DaemonVerb
 
     // Of its own, so that no other verb loads the web server.
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private static int Host(DaemonOptions options)
+    private static int Host(Settings settings)
     {
-        DaemonHost.Run(options).GetAwaiter().GetResult();
+        var program = Environment.ProcessPath
+            ?? throw new RequestException(ExitCode.Failed, "this program's own path is unknown: no keeper can be started");
+        string[] again = [program, "daemon", "--socket", Path.GetFullPath(settings.Socket)];
+        using var keeper = new KeeperLink(program, settings.Socket, again, settings.LogFile);
+        DaemonHost.Run(new DaemonOptions
+        {
+            Socket = settings.Socket,
+            UnmergeOnExit = settings.UnmergeOnExit,
+            JsonLog = settings.JsonLog,
+            Verbose = settings.Verbose,
+            Detached = settings.Detached,
+            LogFile = settings.LogFile,
+            OpenTargets = () => LiveTargets.Open(keeper),
+            Keeper = keeper,
+        }).GetAwaiter().GetResult();
         return 0;
     }
+
+    private sealed record Settings(
+        string Socket, bool UnmergeOnExit, bool JsonLog, bool Verbose, bool Detached, string? LogFile);
 }
