@@ -40,6 +40,9 @@ static void *serve(void *unused)
 		unsigned long result = 0;
 		if (sscanf(line, "map %lu %lu", &a, &b) == 2) {
 			result = (unsigned long)mmap(0, a * PAGE, b, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		} else if (sscanf(line, "anon %lx %lu", &a, &b) == 2) {
+			result = (unsigned long)mmap((void *)a, b * PAGE, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 		} else if (sscanf(line, "store %lx %lu %lu %2999s", &c, &a, &b, path) == 4) {
 			int fd = open(path, O_RDONLY | O_CLOEXEC);
 			result = (unsigned long)mmap((void *)c, b * PAGE, PROT_READ | PROT_WRITE,
