@@ -195,7 +195,7 @@ public sealed record KernelFeatures
         catch (TargetException error)
         {
             return error.Error == TargetError.NotPermitted
-                ? new KernelFeature(name, FeatureState.NotPermitted, true, error.Message, AsRoot)
+                ? new KernelFeature(name, FeatureState.NotPermitted, true, "only with CAP_SYS_ADMIN", AsRoot)
                 : new KernelFeature(name, FeatureState.Missing, true, error.Message, "run Linux 6.4 or later");
         }
     }
@@ -230,7 +230,8 @@ public sealed record KernelFeatures
 
         return ((status.Capabilities >> capability) & 1) != 0
             ? new KernelFeature(name, FeatureState.Present, required, "yes")
-            : new KernelFeature(name, FeatureState.NotPermitted, required, purpose, AsRoot);
+            : new KernelFeature(
+                name, FeatureState.NotPermitted, required, purpose, $"run as root, or give the program {name}");
     }
 
     private static KernelFeature Yama(ProcBuffer buffer)
