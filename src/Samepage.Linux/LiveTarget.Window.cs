@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Samepage.Linux.Host;
 using Samepage.Linux.Proc;
 using Samepage.Linux.Program;
 using Samepage.Linux.Tracing;

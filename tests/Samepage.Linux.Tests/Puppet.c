@@ -1,6 +1,8 @@
 /* A process that does to its own memory what the tests tell it on standard input, one line each way. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <stdint.h>
@@ -38,12 +40,19 @@ static void *serve(void *unused)
 		unsigned long result = 0;
 		if (sscanf(line, "map %lu %lu", &a, &b) == 2) {
 			result = (unsigned long)mmap(0, a * PAGE, b, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		} else if (sscanf(line, "anon %lx %lu", &a, &b) == 2) {
+			result = (unsigned long)mmap((void *)a, b * PAGE, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 		} else if (sscanf(line, "store %lx %lu %lu %2999s", &c, &a, &b, path) == 4) {
 			int fd = open(path, O_RDONLY | O_CLOEXEC);
 			result = (unsigned long)mmap((void *)c, b * PAGE, PROT_READ | PROT_WRITE,
 				MAP_PRIVATE | MAP_NORESERVE | (c ? MAP_FIXED : 0), fd, a * PAGE);
 			if (result != -1ul && madvise((void *)result, b * PAGE, 22 /* POPULATE_READ */))
 				result = -1ul;
+			close(fd);
+		} else if (sscanf(line, "window %lu %lu %2999s", &a, &b, path) == 3) {
+			int fd = open(path, O_RDONLY | O_CLOEXEC);
+			result = (unsigned long)mmap(0, b * PAGE, PROT_READ, MAP_SHARED, fd, a * PAGE);
 			close(fd);
 		} else if (sscanf(line, "track %lx %lu", &a, &b) == 2) {
 			result = track(a, b);
@@ -71,6 +80,11 @@ static void *serve(void *unused)
 		} else if (strncmp(line, "uring", 5) == 0) {
 			char params[120] = { 0 };
 			result = syscall(SYS_io_uring_setup, 1, params);
+		} else if (strncmp(line, "filter", 6) == 0) {
+			struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+			struct sock_fprog program = { 1, &allow };
+			prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+			result = prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 		} else if (strncmp(line, "exec", 4) == 0) {
 			execl("/bin/sleep", "sleep", "1000", (char *)0);
 		} else if (strncmp(line, "thread", 6) == 0) {

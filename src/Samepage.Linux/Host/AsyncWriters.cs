@@ -42,6 +42,9 @@ internal static class AsyncWriters
     /// <summary>Descriptors looked at; a process with more counts as <see cref="AsyncWriterKinds.Unknown"/>.</summary>
     internal const int DescriptorsMax = 1 << 20;
 
+    /// <summary>True when there is one, or when it cannot be told.</summary>
+    internal static bool Has(ProcReader proc) => Find(proc, new ProcBuffer()) != AsyncWriterKinds.None;
+
     /// <summary>Looks at all descriptors of the process and at its maps.</summary>
     internal static AsyncWriterKinds Find(ProcReader proc, ProcBuffer buffer)
     {

@@ -48,12 +48,9 @@ public sealed record KernelFeatures
             "lets the tracing thread run with real-time priority, so that stops stay short"));
         all.Add(Yama(buffer));
         all.Add(PageCounts());
+        all.Add(Swap());
         int maxMapCount = ReadNumber("/proc/sys/vm/max_map_count") ?? 65530;
-        all.Add(new KernelFeature(
-            "vm.max_map_count", FeatureState.Present, false, $"{maxMapCount} memory areas per process",
-            maxMapCount < 262144 ? "sysctl vm.max_map_count=262144 lets more scattered pages be merged" : ""));
         int? ksm = ReadNumber("/sys/kernel/mm/ksm/run");
-        all.Add(Ksmd(ksm));
         return new KernelFeatures(all)
         {
             MaxMapCount = maxMapCount,
@@ -198,7 +195,7 @@ public sealed record KernelFeatures
         catch (TargetException error)
         {
             return error.Error == TargetError.NotPermitted
-                ? new KernelFeature(name, FeatureState.NotPermitted, true, error.Message, AsRoot)
+                ? new KernelFeature(name, FeatureState.NotPermitted, true, "only with CAP_SYS_ADMIN", AsRoot)
                 : new KernelFeature(name, FeatureState.Missing, true, error.Message, "run Linux 6.4 or later");
         }
     }
@@ -233,7 +230,8 @@ public sealed record KernelFeatures
 
         return ((status.Capabilities >> capability) & 1) != 0
             ? new KernelFeature(name, FeatureState.Present, required, "yes")
-            : new KernelFeature(name, FeatureState.NotPermitted, required, purpose, AsRoot);
+            : new KernelFeature(
+                name, FeatureState.NotPermitted, required, purpose, $"run as root, or give the program {name}");
     }
 
     private static KernelFeature Yama(ProcBuffer buffer)
@@ -267,14 +265,16 @@ public sealed record KernelFeatures
                 "run as root on a kernel built with CONFIG_PROC_PAGE_MONITOR");
     }
 
-    private static KernelFeature Ksmd(int? run) => new(
-        "ksmd", run is null ? FeatureState.Missing : FeatureState.Present, false,
-        run switch
-        {
-            null => "the kernel has no KSM of its own (not needed)",
-            1 => "running: it merges what programs mark with MADV_MERGEABLE, beside Samepage",
-            _ => "there, not running (not needed)",
-        });
+    /// <summary>Store pages cannot be swapped, as KSM's cannot; the pages of targets may be.</summary>
+    private static KernelFeature Swap()
+    {
+        using SafeFileHandle swaps = Fcntl.OpenAt(null, "/proc/swaps", Fcntl.O_RDONLY | Fcntl.O_CLOEXEC);
+        ProcBuffer buffer = new();
+        int areas = swaps.IsInvalid || buffer.ReadAll(swaps) != 0 ? 0 : Math.Max(0, buffer.Text.Count((byte)'\n') - 1);
+        return new KernelFeature(
+            "swap", FeatureState.Present, false,
+            areas == 0 ? "none" : $"{areas} areas: swapped pages are merged when they come back");
+    }
 
     private static int? ReadNumber(string path)
     {

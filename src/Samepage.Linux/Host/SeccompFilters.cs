@@ -20,13 +20,13 @@ internal readonly record struct SeccompVerdict(uint Action)
     /// <inheritdoc/>
     public override string ToString() => (Action & SECCOMP_RET_ACTION_FULL) switch
     {
-        SECCOMP_RET_ALLOW => "allowed",
-        SECCOMP_RET_LOG => "allowed (logged)",
+        SECCOMP_RET_ALLOW => "is allowed",
+        SECCOMP_RET_LOG => "is allowed and logged",
         SECCOMP_RET_ERRNO => $"fails with error {Action & SECCOMP_RET_DATA}",
-        SECCOMP_RET_TRACE => "handed to a tracer",
-        SECCOMP_RET_USER_NOTIF => "handed to a supervisor",
+        SECCOMP_RET_TRACE => "is handed to a tracer",
+        SECCOMP_RET_USER_NOTIF => "is handed to a supervisor",
         SECCOMP_RET_TRAP => "raises SIGSYS",
-        _ => "kills",
+        _ => "kills the process",
     };
 }
 

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Samepage.Linux.Proc;
 
 /// <summary>Protection of a mapping, with the values of PROT_*.</summary>
@@ -45,6 +47,7 @@ internal ref struct MapsLine
 
     /// <summary>Parses one line without its line end.</summary>
     /// <returns>False when the line is not one that the kernel prints.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal static bool TryParse(ReadOnlySpan<byte> line, out MapsLine result)
     {
         result = default;
@@ -68,6 +71,7 @@ internal ref struct MapsLine
         return true;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static bool TryPermissions(
         scoped ref ReadOnlySpan<byte> rest, out VmaProtection protection, out bool shared)
     {
@@ -99,6 +103,7 @@ internal ref struct MapsParser(ReadOnlySpan<byte> text)
     internal int Malformed { get; private set; }
 
     /// <summary>The next well-formed line.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     internal bool TryNext(out MapsLine line)
     {
         while (ProcText.TryNextLine(ref _rest, out ReadOnlySpan<byte> text))

@@ -23,6 +23,9 @@ internal struct ProcessStatus
     /// <summary>Seccomp mode: 0 none, 1 strict, 2 filter.</summary>
     internal int SeccompMode;
 
+    /// <summary>Number of seccomp filters (line Seccomp_filters, Linux 5.9); -1 where the kernel does not say.</summary>
+    internal int SeccompFilterCount;
+
     /// <summary>Effective capabilities, one bit each.</summary>
     internal ulong Capabilities;
 
@@ -32,7 +35,7 @@ internal struct ProcessStatus
     /// <summary>Parses the text; false when the lines every process has are missing.</summary>
     internal static bool TryParse(ReadOnlySpan<byte> text, out ProcessStatus status)
     {
-        status = default;
+        status = new ProcessStatus { SeccompFilterCount = -1 };
         bool hasTgid = false, hasUid = false, hasKthread = false, hasMemory = false;
         ReadOnlySpan<byte> rest = text;
         while (ProcText.TryNextLine(ref rest, out ReadOnlySpan<byte> line))
@@ -58,6 +61,10 @@ internal struct ProcessStatus
             else if (key.SequenceEqual("Seccomp"u8))
             {
                 _ = TryInt(line, out status.SeccompMode);
+            }
+            else if (key.SequenceEqual("Seccomp_filters"u8))
+            {
+                status.SeccompFilterCount = TryInt(line, out int filters) ? filters : -1;
             }
             else if (key.SequenceEqual("CapEff"u8))
             {

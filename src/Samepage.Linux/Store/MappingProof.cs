@@ -16,7 +16,8 @@ internal interface IReclaimProof
 /// <summary>
 /// The proof that a slot may be freed, in two parts that cover for each other:
 /// <list type="number">
-/// <item>No mapping of any process covers the slot, by /proc/*/maps. A process that forks while the list is being read
+/// <item>No private mapping of any process covers the slot, by /proc/*/maps. (Shared ones are the windows through which
+/// merge programs compare: they have no memory of an application in them, and show what the store has now.) A process that forks while the list is being read
 /// could slip through, so the reading is repeated until two readings agree on who maps the store.</item>
 /// <item>No page-table entry anywhere points to the page, by /proc/kpagecount, less our own look at it. A fork copies the
 /// entries of a merged mapping (it is registered with userfaultfd) before its parent's can go away, so the count never
@@ -170,7 +171,7 @@ internal sealed class MappingProof(FileIdentity store, SafeFileHandle readOnly) 
         MapsParser parser = new(_buffer.Text);
         while (parser.TryNext(out MapsLine map))
         {
-            if (map.File == store)
+            if (map.File == store && !map.IsShared)
             {
                 ulong first = map.Offset >> PageSize.Shift;
                 covered.Add(new PageRange(first, first + map.Pages.Count));

@@ -32,7 +32,7 @@ internal sealed class Bootstrap(ProcessIdentity process, ControlArea control, in
     {
         byte[] saved = new byte[SlotLayout.RegistersBytes + 8];
         using BorrowedThread thread = Borrow(process, saved);
-        SeccompGate.Check(process.Pid, thread.SeccompFilters());
+        SeccompGate.Check(process.Proc, thread.SeccompFilters());
         ulong mask = thread.SignalMask;
         int slot = control.TakeSlot();
         if (slot < 0)

@@ -2,6 +2,8 @@ using System.Buffers.Binary;
 using FsCheck;
 using FsCheck.Fluent;
 using Samepage.Linux.Host;
+using Samepage.Linux.Proc;
+using Samepage.Linux.Tracing;
 using static Samepage.Linux.Interop.Seccomp;
 
 namespace Samepage.Linux.Tests.Host;
@@ -25,9 +27,37 @@ public class SeccompFiltersTests
             (BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW),
             (BPF_RET | BPF_K, 0, 0, SECCOMP_RET_KILL_PROCESS))]);
         Assert.True(filters.Judge(Mmap).IsAllowed);
-        Assert.Equal("kills", filters.Judge(Ioctl).ToString());
+        Assert.Equal("kills the process", filters.Judge(Ioctl).ToString());
         Assert.Equal("ioctl", filters.FirstRefused([Mmap, Ioctl])!.Value.Call.Name);
         Assert.Null(filters.FirstRefused([Mmap]));
+    }
+
+    /// <summary>What systemd's MemoryDenyWriteExecute does: nothing may become executable.</summary>
+    private static byte[] NothingExecutable => Filter(
+        (BPF_LD | BPF_W | BPF_ABS, 0, 0, LoadNumber),
+        (BPF_JMP | BPF_JEQ | BPF_K, 0, 3, 10),
+        (BPF_LD | BPF_W | BPF_ABS, 0, 0, LoadFirstArgument + 16),
+        (BPF_JMP | BPF_JSET | BPF_K, 0, 1, 4),
+        (BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | 1),
+        (BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW));
+
+    [Fact]
+    public void TheGateNamesTheCallThatAFilterWouldRefuse()
+    {
+        using Puppet puppet = Puppet.Start();
+        using ProcReader proc = ProcReader.TryOpen(puppet.Pid)!;
+        byte[] everything = Filter((BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW));
+        SeccompGate.Check(proc, []);
+        puppet.Expect("filter");
+        SeccompGate.Check(proc, [everything]);
+        TargetException unread = Assert.Throws<TargetException>(() => SeccompGate.Check(proc, []));
+        Assert.Contains("cannot be read", unread.Message, StringComparison.Ordinal);
+        TargetException refused = Assert.Throws<TargetException>(() => SeccompGate.Check(proc, [NothingExecutable]));
+        Assert.Equal(TargetError.Refused, refused.Error);
+        Assert.Contains("mprotect(executable) fails with error 1", refused.Message, StringComparison.Ordinal);
+        puppet.Expect("filter");
+        Assert.Throws<TargetException>(() => SeccompGate.Check(proc, [everything]));
+        SeccompGate.Check(proc, [everything, everything]);
     }
 
     [Theory]

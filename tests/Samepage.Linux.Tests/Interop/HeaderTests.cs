@@ -27,7 +27,16 @@ public partial class HeaderTests
         #include <fcntl.h>
         #include <poll.h>
         #include <limits.h>
+        #include <sched.h>
+        #include <signal.h>
         #include <unistd.h>
+        #include <sys/epoll.h>
+        #include <sys/file.h>
+        #include <sys/prctl.h>
+        #include <sys/resource.h>
+        #include <sys/socket.h>
+        #include <sys/un.h>
+        #include <sys/wait.h>
         #include <dirent.h>
         #include <sys/ioctl.h>
         #include <sys/mman.h>
@@ -46,13 +55,14 @@ public partial class HeaderTests
         ["PagemapScan"] = "#include <stddef.h>\n#include <sys/ioctl.h>\n#include <linux/fs.h>\n",
         ["Seccomp"] = "#include <stddef.h>\n#include <linux/seccomp.h>\n#include <linux/filter.h>\n" +
             "#include <linux/audit.h>\n",
+        ["Abi"] = Common + "#include <sys/ptrace.h>\n#include <linux/futex.h>\n#include <linux/kcmp.h>\n",
         ["Capability"] = "#include <stddef.h>\n#include <sys/syscall.h>\n#include <linux/capability.h>\n",
     };
 
     /// <summary>Newer than the headers of distributions still in use (6.1), all added by Linux 6.8.</summary>
     [GeneratedRegex(
         "^(PAGEMAP_SCAN|PAGE_IS_.*|PM_SCAN_.*|UFFDIO_MOVE.*|UFFD_FEATURE_(MOVE|WP_ASYNC|POISON|WP_UNPOPULATED)|" +
-        "USERFAULTFD_IOC_NEW)$")]
+        "USERFAULTFD_IOC_NEW|MFD_EXEC|MFD_NOEXEC_SEAL)$")]
     private static partial Regex MayBeMissing { get; }
 
     /// <summary>Structures that came with one of those.</summary>
@@ -72,7 +82,7 @@ public partial class HeaderTests
         [.. BindingTypes.Where(t => Assertions(t).Length > 0).Select(t => t.Name).Order(StringComparer.Ordinal)];
 
     private static IEnumerable<Type> BindingTypes => typeof(Libc).Assembly.GetTypes().Where(t =>
-        t.Namespace == typeof(Libc).Namespace && !t.IsNested && !t.IsDefined(typeof(CompilerGeneratedAttribute)));
+        (t.Namespace == typeof(Libc).Namespace || t.Name is "Abi" or "KeeperNative") && !t.IsNested && !t.IsDefined(typeof(CompilerGeneratedAttribute)));
 
     [Theory]
     [MemberData(nameof(Bindings))]

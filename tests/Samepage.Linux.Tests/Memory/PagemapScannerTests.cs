@@ -174,6 +174,30 @@ public class PagemapScannerTests : IDisposable
             Enumerable.Range(0, pages).Select(i => (byte)((pages - i) | 1)), FirstBytes(bytes, pages));
     }
 
+    [Fact]
+    public void ScanningAndReadingAllocateNothing()
+    {
+        ulong address = _puppet.Map(64);
+        _puppet.Fill(address, 64);
+        _puppet.Expect($"track {address:x} 64");
+        PageRange all = Puppet.Pages(address, 64);
+        PageRange[] runs = new PageRange[16];
+        byte[] bytes = new byte[64 * PageSize.Bytes];
+        void Pass()
+        {
+            ulong cursor = all.Start;
+            _ = _scanner.Changed(ref cursor, all.End, runs, out _);
+            cursor = all.Start;
+            _ = _scanner.Present(ref cursor, all.End, runs, out int count);
+            _ = RemoteReader.Read(_puppet.Pid, runs.AsSpan(0, count), bytes);
+        }
+
+        Pass();
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        Pass();
+        Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
+    }
+
     private static ulong Byte(ulong address, int page) => address + ((ulong)page * PageSize.Bytes);
 
     private static PageRange At(ulong address, int page, int count) => Puppet.Pages(Byte(address, page), count);

@@ -101,6 +101,64 @@ public class LiveClassifierTests
         Assert.Equal(NotMergedReason.Mlocked, Find(classifier.Table, address + 4 * PageSize.Bytes).Reason);
     }
 
+    [Fact]
+    public void TrackedMemoryStaysMergeableAndTheApplicationsOwnUserfaultfdIsRespected()
+    {
+        Puppet.SkipUnlessRoot();
+        using Puppet puppet = Puppet.Start();
+        ulong ours = puppet.Map(33), between = ours + 16 * PageSize.Bytes, theirs = between + PageSize.Bytes;
+        puppet.Expect($"protect {between:x} 1 1");
+        puppet.Expect($"track {ours:x} 16");
+        puppet.Expect($"track {theirs:x} 16");
+        VmaClassifier classifier = new(ProcReader.TryOpen(puppet.Pid)!);
+        _ = classifier.Refresh(new VmaRules { Tracked = [Puppet.Pages(ours, 16)] }, force: false);
+        Assert.Equal(SegmentKind.Anonymous, Find(classifier.Table, ours).Kind);
+        Assert.Equal(NotMergedReason.Protected, Find(classifier.Table, theirs).Reason);
+    }
+
+    /// <summary>Goal: what is carried over from refresh to refresh never differs from what a look at everything says.
+    /// Method: random merging, un-merging, unmapping and protecting in a small region, compared after every step.</summary>
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(3)]
+    public void CarryingOverAgreesWithLookingAtEverything(int seed)
+    {
+        Puppet.SkipUnlessRoot();
+        const int pages = 48, steps = 150;
+        using Puppet puppet = Puppet.Start();
+        using TmpfsStore store = TmpfsStore.Create("test");
+        store.Write(0, new byte[pages * PageSize.Bytes]);
+        VmaRules rules = new() { Store = store.Identity };
+        using ProcReader proc = ProcReader.TryOpen(puppet.Pid)!;
+        ulong region = puppet.Map(pages);
+        VmaClassifier carried = new(proc);
+        Random random = new(seed);
+        for (int step = 0; step < steps; step++)
+        {
+            int first = random.Next(pages), count = random.Next(1, Math.Min(8, pages - first) + 1);
+            string at = $"{region + ((ulong)first * PageSize.Bytes):x}";
+            string command = random.Next(6) switch
+            {
+                0 => $"unmap {at} {count}",
+                1 => $"anon {at} {count}",
+                2 => $"protect {at} {count} {(random.Next(2) == 0 ? 1 : 3)}",
+                _ => $"store {at} {random.Next(pages - count + 1)} {count} {StoreTests.PathOf(store)}",
+            };
+            _ = puppet.Do(command);
+            _ = carried.Refresh(rules, force: false);
+            VmaClassifier fresh = new(proc);
+            _ = fresh.Refresh(rules, force: true);
+            Assert.Equal(Describe(fresh.Table), Describe(carried.Table));
+            Assert.Equal(fresh.Table.Regions, carried.Table.Regions);
+        }
+
+        Assert.True(carried.SmapsReads < steps, "nothing was ever carried over");
+    }
+
+    private static string[] Describe(VmaTable table) => [.. table.Segments.ToArray().Select(s =>
+        $"{s.Range} {s.Kind} {s.Protection} {(s.Kind == SegmentKind.Merged ? s.Slot : 0)} {s.Reason}")];
+
     private static VmaSegment Find(VmaTable table, ulong address)
     {
         Assert.True(table.TryFind(address >> PageSize.Shift, out VmaSegment segment));

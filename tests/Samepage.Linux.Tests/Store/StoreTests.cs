@@ -78,6 +78,26 @@ public class StoreTests
         Assert.Equal([true], Reclaim(store, 2));
     }
 
+    /// <summary>A target keeps a shared window over the whole store; it must not keep all pages for ever. (The two pages lie
+    /// apart because a fault shows up to 16 neighbours too.)</summary>
+    [Fact]
+    public void ASharedWindowKeepsAPageOnlyWhileItShowsIt()
+    {
+        const uint shown = 40;
+        using TmpfsStore store = TmpfsStore.Create("test");
+        store.Write(0, Pages(1));
+        store.Write(shown, Pages(2));
+        using Puppet puppet = Puppet.Start();
+        ulong window = puppet.Do($"window 0 64 {PathOf(store)}");
+        ulong address = window + (shown * PageSize.Bytes);
+        Assert.Equal(0x0202020202020202ul, puppet.Do($"read {address:x}"));
+        Assert.Equal([true, false], Reclaim(store, 0, shown));
+        puppet.Expect($"advise {window:x} 64 4"); // MADV_DONTNEED
+        Assert.Equal([true], Reclaim(store, shown));
+        store.Write(shown, Pages(7));
+        Assert.Equal(0x0707070707070707ul, puppet.Do($"read {address:x}"));
+    }
+
     [Fact]
     public void APageBrokenByAWriteInAMappingStillCountsAsCovered()
     {
