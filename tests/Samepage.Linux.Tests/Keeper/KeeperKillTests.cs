@@ -104,11 +104,11 @@ public sealed class KeeperKillTests(ITestOutputHelper output)
     {
         var random = new Random(12345);
         KeeperClient client = fixture.Connect();
-        Victim victim = fixture.StartVictim(threads, 128, kills * 0.2, flags);
+        Victim victim = fixture.StartVictim(threads, 128, 600, flags);
         client.Add(victim.Pid, victim.StartTime, victim.Fd);
         victim.Begin();
         int done = 0, adopted = 0;
-        while (!victim.Process.HasExited && done < kills)
+        while (done < kills)
         {
             Thread.Sleep(random.Next(60));
             using var lost = new ManualResetEventSlim();
@@ -122,6 +122,7 @@ public sealed class KeeperKillTests(ITestOutputHelper output)
             done++;
         }
 
+        victim.End();
         Dictionary<string, long> counters = victim.Finish(Limit);
         client.Dispose();
         return (counters, done, adopted);

@@ -119,8 +119,8 @@ public sealed class KeeperServingTests
         Assert.Empty(client.List().Targets);
         Assert.Single(fixture.Holders);
         client.Dispose();
-        Assert.True(Until(() => !KeeperSocket.IsServed(fixture.SocketPath, out _), 10), fixture.Log);
-        Assert.Empty(fixture.Holders);
+        Assert.True(Until(() => KeeperFixture.HasExited(client.KeeperPid), 10), fixture.Log);
+        Assert.True(Until(() => fixture.Holders.Count == 0, 5));
     }
 
     internal static bool Until(Func<bool> condition, double seconds)
