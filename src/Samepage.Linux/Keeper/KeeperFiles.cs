@@ -75,7 +75,7 @@ internal static unsafe class KeeperFiles
         }
     }
 
-    /// <summary>Start time in clock ticks since boot (field 22 of /proc/PID/stat), 0 if there is no such process.</summary>
+    /// <summary>Start time in clock ticks since boot (field 22 of /proc/PID/stat), 0 if no such process lives.</summary>
     internal static ulong StartTimeOf(int pid)
     {
         try
@@ -83,7 +83,7 @@ internal static unsafe class KeeperFiles
             string text = File.ReadAllText(string.Create(CultureInfo.InvariantCulture, $"/proc/{pid}/stat"));
             // The name in parentheses may contain anything, so count from the last one.
             string[] fields = text[(text.LastIndexOf(')') + 2)..].Split(' ');
-            return ulong.Parse(fields[19], CultureInfo.InvariantCulture);
+            return fields[0] is "Z" or "X" ? 0 : ulong.Parse(fields[19], CultureInfo.InvariantCulture);
         }
         catch (Exception problem) when (problem is IOException or UnauthorizedAccessException or IndexOutOfRangeException)
         {

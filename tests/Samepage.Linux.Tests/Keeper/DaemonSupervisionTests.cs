@@ -22,9 +22,10 @@ public sealed class DaemonSupervisionTests
         Assert.True(time.ElapsedMilliseconds < 1000, $"{time.ElapsedMilliseconds} ms");
         KeeperFixture.Kill(second);
         int third = NextDaemon(fixture, 2);
-        // Own session, nothing inherited but stdio, standard OOM score.
+        // Own session, nothing inherited but stdio, ordinary priority and OOM score.
         Assert.Equal(third.ToString(CultureInfo.InvariantCulture), StatField(third, 6));
         Assert.Equal(3, Directory.GetFiles($"/proc/{third}/fd").Length);
+        Assert.Equal("0", StatField(third, 19));
         Assert.Equal(File.ReadAllText("/proc/self/oom_score_adj"), File.ReadAllText($"/proc/{third}/oom_score_adj"));
         client.Goodbye();
         KeeperFixture.Kill(third);
