@@ -91,6 +91,22 @@ internal static unsafe class KeeperFiles
         }
     }
 
+    /// <summary>A file of less than 256 bytes; empty if it cannot be read. Unlike System.IO it takes no lock on the file, with
+    /// which it would refuse one that somebody has locked.</summary>
+    internal static string ReadShort(string path)
+    {
+        const int Most = 256;
+        byte* text = stackalloc byte[Most];
+        fixed (byte* name = ZeroTerminated(path))
+        {
+            int fd = open(name, O_CLOEXEC, 0);
+            // SAFETY: pread writes at most Most bytes and returns how many.
+            nint length = fd < 0 ? -1 : pread(fd, text, Most, 0);
+            _ = fd >= 0 ? close(fd) : 0;
+            return length <= 0 ? "" : Encoding.UTF8.GetString(text, (int)length);
+        }
+    }
+
     internal static byte[] ZeroTerminated(string text)
     {
         byte[] bytes = new byte[Encoding.UTF8.GetByteCount(text) + 1];

@@ -86,18 +86,11 @@ internal static unsafe class KeeperSocket
     /// </summary>
     internal static bool IsServed(string path, out int pid)
     {
+        string[] words = KeeperFiles.ReadShort(OwnerFile(path)).Split(' ');
         pid = 0;
-        try
-        {
-            string[] words = File.ReadAllText(OwnerFile(path)).Split(' ');
-            return words.Length == 2 && int.TryParse(words[0], CultureInfo.InvariantCulture, out pid)
-                && ulong.TryParse(words[1], CultureInfo.InvariantCulture, out ulong start)
-                && start != 0 && KeeperFiles.StartTimeOf(pid) == start;
-        }
-        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
-        {
-            return false;
-        }
+        return words.Length == 2 && int.TryParse(words[0], CultureInfo.InvariantCulture, out pid)
+            && ulong.TryParse(words[1], CultureInfo.InvariantCulture, out ulong start)
+            && start != 0 && KeeperFiles.StartTimeOf(pid) == start;
     }
 
     private static uint Fill(byte* address, string path)

@@ -24,7 +24,7 @@ public sealed class KeeperServingTests
         Require.Root();
         using var fixture = new KeeperFixture();
         using KeeperClient client = fixture.Connect();
-        Victim victim = fixture.StartVictim(threads, 128, 2, flags);
+        Victim victim = fixture.StartVictim(threads, 128, 1, flags);
         client.Add(victim.Pid, victim.StartTime, victim.Fd);
         victim.Begin();
         Dictionary<string, long> counters = victim.Finish(Limit);
