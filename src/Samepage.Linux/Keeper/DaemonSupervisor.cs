@@ -91,7 +91,7 @@ internal sealed unsafe class DaemonSupervisor(int epoll, bool respawn, string? l
             return;
         }
 
-        OutOfMemoryScore.Restore(pid);
+        KeeperPriority.Restore(pid);
         KeeperLog.Write($"started {_command[0]} as {pid}");
         if (Watch(pid) < 0)
         {

@@ -125,7 +125,7 @@ internal static unsafe class DescriptorHolder
 
             try
             {
-                if (File.ReadAllText(directory + "/comm").TrimEnd('\n') == name && UserOf(directory) == geteuid())
+                if (File.ReadAllText(directory + "/comm").TrimEnd('\n') == name && IsAliveAndOurs(directory))
                 {
                     found.Add(pid);
                 }
@@ -168,16 +168,23 @@ internal static unsafe class DescriptorHolder
         return *(uint*)size == 0 ? 0 : pthread_self() + *(nint*)offset;
     }
 
-    private static uint UserOf(string directory)
+    private static bool IsAliveAndOurs(string directory)
     {
+        bool ours = false;
         foreach (string line in File.ReadLines(directory + "/status"))
         {
+            // A killed holder stays as a zombie until its parent looks; it has no descriptors any more.
+            if (line.StartsWith("State:\tZ", StringComparison.Ordinal) || line.StartsWith("State:\tX", StringComparison.Ordinal))
+            {
+                return false;
+            }
+
             if (line.StartsWith("Uid:", StringComparison.Ordinal))
             {
-                return uint.Parse(line.Split('\t')[1], CultureInfo.InvariantCulture);
+                ours = uint.Parse(line.Split('\t')[1], CultureInfo.InvariantCulture) == geteuid();
             }
         }
 
-        return uint.MaxValue;
+        return ours;
     }
 }

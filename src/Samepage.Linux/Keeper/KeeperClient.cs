@@ -82,6 +82,7 @@ public sealed unsafe class KeeperClient : IDisposable
             throw new KeeperException($"cannot start the keeper {start.Command[0]} (errno {-pid})");
         }
 
+        KeeperPriority.Favour(pid);
         long deadline = Environment.TickCount64 + (long)StartLimit.TotalMilliseconds;
         while (Environment.TickCount64 < deadline)
         {
@@ -221,6 +222,11 @@ public sealed unsafe class KeeperClient : IDisposable
 
     private static KeeperClient? TryConnect(string path, int child)
     {
+        if (!KeeperSocket.IsServed(path, out int pid))
+        {
+            return null;
+        }
+
         int socket = KeeperSocket.Connect(path, AnswerLimit, out KeeperSocket.Credentials server);
         if (socket < 0)
         {
@@ -228,8 +234,7 @@ public sealed unsafe class KeeperClient : IDisposable
         }
 
         int keeper = PidfdOpen(server.Pid);
-        // The socket of a dead keeper can still be connected to: its holder has it (DescriptorHolder).
-        if (keeper < 0 || HasExited(keeper) || !KeeperSocket.PeerMayControl(socket))
+        if (keeper < 0 || server.Pid != pid || HasExited(keeper) || !KeeperSocket.PeerMayControl(socket))
         {
             _ = keeper >= 0 ? close(keeper) : 0;
             _ = close(socket);

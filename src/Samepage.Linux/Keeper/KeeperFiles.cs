@@ -75,7 +75,7 @@ internal static unsafe class KeeperFiles
         }
     }
 
-    /// <summary>Start time in clock ticks since boot (field 22 of /proc/PID/stat), 0 if there is no such process.</summary>
+    /// <summary>Start time in clock ticks since boot (field 22 of /proc/PID/stat), 0 if no such process lives.</summary>
     internal static ulong StartTimeOf(int pid)
     {
         try
@@ -83,11 +83,27 @@ internal static unsafe class KeeperFiles
             string text = File.ReadAllText(string.Create(CultureInfo.InvariantCulture, $"/proc/{pid}/stat"));
             // The name in parentheses may contain anything, so count from the last one.
             string[] fields = text[(text.LastIndexOf(')') + 2)..].Split(' ');
-            return ulong.Parse(fields[19], CultureInfo.InvariantCulture);
+            return fields[0] is "Z" or "X" ? 0 : ulong.Parse(fields[19], CultureInfo.InvariantCulture);
         }
         catch (Exception problem) when (problem is IOException or UnauthorizedAccessException or IndexOutOfRangeException)
         {
             return 0;
+        }
+    }
+
+    /// <summary>A file of less than 256 bytes; empty if it cannot be read. Unlike System.IO it takes no lock on the file, with
+    /// which it would refuse one that somebody has locked.</summary>
+    internal static string ReadShort(string path)
+    {
+        const int Most = 256;
+        byte* text = stackalloc byte[Most];
+        fixed (byte* name = ZeroTerminated(path))
+        {
+            int fd = open(name, O_CLOEXEC, 0);
+            // SAFETY: pread writes at most Most bytes and returns how many.
+            nint length = fd < 0 ? -1 : pread(fd, text, Most, 0);
+            _ = fd >= 0 ? close(fd) : 0;
+            return length <= 0 ? "" : Encoding.UTF8.GetString(text, (int)length);
         }
     }
 

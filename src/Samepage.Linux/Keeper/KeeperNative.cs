@@ -40,7 +40,7 @@ internal static unsafe partial class KeeperNative
     internal const int SOL_SOCKET = 1, SO_PEERCRED = 17, SO_RCVTIMEO = 20, SO_SNDTIMEO = 21, MSG_NOSIGNAL = 0x4000;
     internal const int LOCK_EX = 2, WNOHANG = 1, SIGKILL = 9, SIGCONT = 18;
     internal const int PROT_READ = 1, PROT_WRITE = 2, PROT_EXEC = 4, MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20;
-    internal const int RLIMIT_NOFILE = 7;
+    internal const int RLIMIT_NOFILE = 7, PRIO_PROCESS = 0;
     private const long SYS_pidfd_send_signal = 424, SYS_pidfd_open = 434, SYS_pidfd_getfd = 438, SYS_prlimit64 = 302;
 
     [LibraryImport("libc", SetLastError = true)]
@@ -122,6 +122,9 @@ internal static unsafe partial class KeeperNative
     internal static partial int flock(int fd, int operation);
 
     [LibraryImport("libc", SetLastError = true)]
+    internal static partial int ftruncate(int fd, long length);
+
+    [LibraryImport("libc", SetLastError = true)]
     internal static partial int unlink(byte* path);
 
     [LibraryImport("libc", SetLastError = true)]
@@ -130,8 +133,11 @@ internal static unsafe partial class KeeperNative
     [LibraryImport("libc")]
     internal static partial uint geteuid();
 
-    [LibraryImport("libc")]
-    internal static partial int sched_yield();
+    [LibraryImport("libc", SetLastError = true)]
+    internal static partial int getpriority(int which, int who);
+
+    [LibraryImport("libc", SetLastError = true)]
+    internal static partial int setpriority(int which, int who, int nice);
 
     [LibraryImport("libc", SetLastError = true)]
     internal static partial int waitpid(int pid, int* status, int options);

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using System.Text;
 using static Samepage.Linux.Keeper.KeeperNative;
 
 namespace Samepage.Linux.Keeper;
@@ -22,7 +23,7 @@ public static unsafe class KeeperProcess
     {
         ArgumentNullException.ThrowIfNull(options);
         RaiseDescriptorLimit(DescriptorsMax);
-        OutOfMemoryScore.Lower();
+        KeeperPriority.Raise();
         int epoll = epoll_create1(EPOLL_CLOEXEC);
         int listener = ListenAlone(options.SocketPath);
         if (listener < 0)
@@ -53,7 +54,7 @@ public static unsafe class KeeperProcess
     private static int ListenAlone(string path)
     {
         int lockFile;
-        fixed (byte* name = KeeperFiles.ZeroTerminated(path + ".lock"))
+        fixed (byte* name = KeeperFiles.ZeroTerminated(KeeperSocket.OwnerFile(path)))
         {
             // SAFETY: a zero-terminated path.
             lockFile = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0x180);
@@ -61,7 +62,7 @@ public static unsafe class KeeperProcess
 
         if (lockFile < 0)
         {
-            throw new IOException($"cannot create {path}.lock (errno {LastErrno}); choose another --socket");
+            throw new IOException($"cannot create {KeeperSocket.OwnerFile(path)} (errno {LastErrno}); choose another --socket");
         }
 
         try
@@ -74,8 +75,16 @@ public static unsafe class KeeperProcess
             }
 
             int listener = KeeperSocket.Listen(path);
-            return listener >= 0 ? listener
-                : throw new IOException($"cannot listen at {path} (errno {-listener}); choose another --socket");
+            if (listener < 0)
+            {
+                throw new IOException($"cannot listen at {path} (errno {-listener}); choose another --socket");
+            }
+
+            int self = Environment.ProcessId;
+            _ = ftruncate(lockFile, 0);
+            _ = KeeperFiles.WriteAll(lockFile,
+                Encoding.ASCII.GetBytes(FormattableString.Invariant($"{self} {KeeperFiles.StartTimeOf(self)}")));
+            return listener;
         }
         finally
         {

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text;
 using static Samepage.Linux.Keeper.KeeperNative;
@@ -76,29 +77,20 @@ internal static unsafe class KeeperSocket
         return peer;
     }
 
-    /// <summary>True if a living process listens at <paramref name="path"/>. A connection alone proves nothing: the socket of a
-    /// killed keeper stays open in its holder.</summary>
+    /// <summary>The file beside the socket that is locked while a keeper comes up and says who serves.</summary>
+    internal static string OwnerFile(string path) => path + ".owner";
+
+    /// <summary>
+    /// True if a living process serves <paramref name="path"/>. Told by the owner file and not by connecting: the socket of a
+    /// killed keeper stays open in its holder, takes connections until its queue is full and then makes callers wait.
+    /// </summary>
     internal static bool IsServed(string path, out int pid)
     {
-        int fd = Connect(path, TimeSpan.FromSeconds(1), out Credentials server);
-        pid = server.Pid;
-        if (fd < 0)
-        {
-            return false;
-        }
-
-        _ = close(fd);
-        int process = PidfdOpen(pid);
-        if (process < 0)
-        {
-            return false;
-        }
-
-        PollDescriptor dead = new() { fd = process, events = POLLIN };
-        // SAFETY: one entry.
-        bool alive = poll(&dead, 1, 0) == 0;
-        _ = close(process);
-        return alive;
+        string[] words = KeeperFiles.ReadShort(OwnerFile(path)).Split(' ');
+        pid = 0;
+        return words.Length == 2 && int.TryParse(words[0], CultureInfo.InvariantCulture, out pid)
+            && ulong.TryParse(words[1], CultureInfo.InvariantCulture, out ulong start)
+            && start != 0 && KeeperFiles.StartTimeOf(pid) == start;
     }
 
     private static uint Fill(byte* address, string path)

@@ -22,9 +22,10 @@ public sealed class DaemonSupervisionTests
         Assert.True(time.ElapsedMilliseconds < 1000, $"{time.ElapsedMilliseconds} ms");
         KeeperFixture.Kill(second);
         int third = NextDaemon(fixture, 2);
-        // Own session, nothing inherited but stdio, standard OOM score.
+        // Own session, nothing inherited but stdio, ordinary priority and OOM score.
         Assert.Equal(third.ToString(CultureInfo.InvariantCulture), StatField(third, 6));
         Assert.Equal(3, Directory.GetFiles($"/proc/{third}/fd").Length);
+        Assert.Equal("0", StatField(third, 19));
         Assert.Equal(File.ReadAllText("/proc/self/oom_score_adj"), File.ReadAllText($"/proc/{third}/oom_score_adj"));
         client.Goodbye();
         KeeperFixture.Kill(third);
@@ -40,7 +41,7 @@ public sealed class DaemonSupervisionTests
         client.Goodbye();
         daemon.Kill();
         Thread.Sleep(700);
-        Assert.False(File.Exists(fixture.PathOf("daemons")));
+        Assert.False(File.Exists(fixture.PathOf(KeeperFixture.DaemonsFile)));
     }
 
     [Fact]
@@ -51,7 +52,7 @@ public sealed class DaemonSupervisionTests
         using KeeperClient client = fixture.Connect();
         StartDaemon(fixture, client).Kill();
         Thread.Sleep(700);
-        Assert.False(File.Exists(fixture.PathOf("daemons")));
+        Assert.False(File.Exists(fixture.PathOf(KeeperFixture.DaemonsFile)));
         client.Ping();
     }
 
@@ -62,11 +63,11 @@ public sealed class DaemonSupervisionTests
         using var fixture = new KeeperFixture();
         using KeeperClient client = fixture.Connect();
         Process daemon = fixture.Run("/bin/sleep", "600");
-        client.Hello(daemon.Id, ["/bin/sh", "-c", $"echo $$ >> {fixture.PathOf("daemons")}"]);
+        client.Hello(daemon.Id, ["/bin/sh", "-c", $"echo $$ >> {fixture.PathOf(KeeperFixture.DaemonsFile)}"]);
         daemon.Kill();
         Assert.True(KeeperServingTests.Until(
             () => fixture.Log.Contains("not starting it again", StringComparison.Ordinal), 25), fixture.Log);
-        Assert.Equal(DaemonSupervisor.DeathsMax, File.ReadAllLines(fixture.PathOf("daemons")).Length);
+        Assert.Equal(DaemonSupervisor.DeathsMax, File.ReadAllLines(fixture.PathOf(KeeperFixture.DaemonsFile)).Length);
         Victim victim = fixture.StartVictim(1, 64, 0.5, "f");
         client.Add(victim.Pid, victim.StartTime, victim.Fd);
         victim.Begin();
@@ -92,20 +93,20 @@ public sealed class DaemonSupervisionTests
         client.Ping();
         victim.Begin();
         Assert.Equal(0, victim.Finish(TimeSpan.FromSeconds(30))["stale"]);
-        Assert.True(KeeperServingTests.Until(() => !KeeperSocket.IsServed(fixture.SocketPath, out _), 15), fixture.Log);
-        Assert.Empty(fixture.Holders);
+        Assert.True(KeeperServingTests.Until(() => KeeperFixture.HasExited(client.KeeperPid), 15), fixture.Log);
+        Assert.True(KeeperServingTests.Until(() => fixture.Holders.Count == 0, 5));
     }
 
     private static Process StartDaemon(KeeperFixture fixture, KeeperClient client)
     {
         Process daemon = fixture.Run("/bin/sleep", "600");
-        client.Hello(daemon.Id, ["/bin/sh", "-c", $"echo $$ >> {fixture.PathOf("daemons")}; exec sleep 600"]);
+        client.Hello(daemon.Id, ["/bin/sh", "-c", $"echo $$ >> {fixture.PathOf(KeeperFixture.DaemonsFile)}; exec sleep 600"]);
         return daemon;
     }
 
     private static int NextDaemon(KeeperFixture fixture, int count)
     {
-        string path = fixture.PathOf("daemons");
+        string path = fixture.PathOf(KeeperFixture.DaemonsFile);
         Assert.True(KeeperServingTests.Until(() => File.Exists(path) && File.ReadAllLines(path).Length >= count, 3), fixture.Log);
         return int.Parse(File.ReadAllLines(path)[count - 1], CultureInfo.InvariantCulture);
     }

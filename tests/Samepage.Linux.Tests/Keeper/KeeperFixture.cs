@@ -18,6 +18,9 @@ public sealed class KeeperTestsOneByOne
 /// <summary>A directory with a socket, and everything that was started for it; takes all of it away again.</summary>
 internal sealed class KeeperFixture : IDisposable
 {
+    /// <summary>Where the daemons of a test write down their process ids.</summary>
+    internal const string DaemonsFile = "daemons";
+
     private readonly List<Process> _processes = [];
     private readonly string _directory = Directory.CreateTempSubdirectory("samepage-keeper-").FullName;
 
@@ -71,6 +74,20 @@ internal sealed class KeeperFixture : IDisposable
         process.Kill();
     }
 
+    /// <summary>Exited, whether or not its parent has noticed.</summary>
+    internal static bool HasExited(int pid)
+    {
+        try
+        {
+            string text = File.ReadAllText(string.Create(CultureInfo.InvariantCulture, $"/proc/{pid}/stat"));
+            return text[text.LastIndexOf(')') + 2] is 'Z' or 'X';
+        }
+        catch (IOException)
+        {
+            return true;
+        }
+    }
+
     internal IReadOnlyList<int> Holders => DescriptorHolder.Find(DescriptorHolder.NameFor(SocketPath), 0);
 
     public void Dispose()
@@ -89,6 +106,14 @@ internal sealed class KeeperFixture : IDisposable
         foreach (int holder in Holders)
         {
             DescriptorHolder.Kill(holder);
+        }
+
+        if (File.Exists(PathOf(DaemonsFile)))
+        {
+            foreach (string daemon in File.ReadAllLines(PathOf(DaemonsFile)))
+            {
+                DescriptorHolder.Kill(int.Parse(daemon, CultureInfo.InvariantCulture));
+            }
         }
 
         Directory.Delete(_directory, recursive: true);
@@ -127,6 +152,9 @@ internal sealed class Victim
         Process.StandardInput.WriteLine();
         Process.StandardInput.Flush();
     }
+
+    /// <summary>Ends the work before its time.</summary>
+    internal void End() => Begin();
 
     /// <summary>Waits for the end and returns the counters it printed.</summary>
     internal Dictionary<string, long> Finish(TimeSpan limit)

@@ -159,7 +159,7 @@ public sealed class KeeperProtocolTests
         Require.Root();
         using var fixture = new KeeperFixture();
         using KeeperClient client = fixture.Connect();
-        using System.Diagnostics.Process second = fixture.Run(fixture.Start.Command[0], [.. fixture.Start.Command.Skip(1)]);
+        System.Diagnostics.Process second = fixture.Run(fixture.Start.Command[0], [.. fixture.Start.Command.Skip(1)]);
         Assert.True(second.WaitForExit(5000));
         Assert.Equal(KeeperProcess.AlreadyServed, second.ExitCode);
         client.Ping();

@@ -4,7 +4,8 @@
 //   dropper THREADS PAGES SECONDS FLAGS      FLAGS: f fork, m mremap, w write-protect, r merge again, x nothing more,
 //                                                   s nothing but forks of children that exit at once, 1000 per second
 //
-// Prints "ready PID FD", waits for a line, works, prints "done name=value ...". The store's pages are full of tags
+// Prints "ready PID FD", waits for a line, works until the time is over or another line comes, prints
+// "done name=value ...". The store's pages are full of tags
 // that appear nowhere else, so a page that shows a tag after it was dropped is stale for certain.
 #define _GNU_SOURCE
 #include <errno.h>
@@ -52,7 +53,8 @@ struct range {
 static struct counters *count;
 static struct range *ranges;
 static int threads, pages, store, uffd;
-static double seconds, end;
+static double seconds;
+static volatile double end;
 static const char *flags;
 // A real merge stops all threads, so no fork can fall between mapping the store and registering the mapping.
 static pthread_rwlock_t merging = PTHREAD_RWLOCK_INITIALIZER;
@@ -255,6 +257,12 @@ static void *work(void *range) {
     return 0;
 }
 
+static void *wait_for_line(void *unused) {
+    char letter;
+    if (read(0, &letter, 1) == 1) end = 0;
+    return unused;
+}
+
 static int make_store(void) {
     int fs = syscall(430, "tmpfs", 1);
     syscall(431, fs, 0, "noswap", 0, 0);
@@ -306,9 +314,11 @@ int main(int argc, char **argv) {
     }
     printf("ready %d %d\n", getpid(), uffd);
     fflush(stdout);
-    if (getchar() == EOF) return 1;
+    char letter;
+    if (read(0, &letter, 1) != 1) return 1;
     end = now() + seconds;
-    pthread_t handles[64];
+    pthread_t handles[64], reader;
+    pthread_create(&reader, 0, wait_for_line, 0);
     for (int t = 1; t < threads; t++) pthread_create(&handles[t], 0, work, &ranges[t]);
     work(&ranges[0]);
     for (int t = 1; t < threads; t++) pthread_join(handles[t], 0);
