@@ -81,10 +81,11 @@ public sealed class Engine
         _state = new EngineState(machine, knobs, seed);
         _budget = new WakeBudget(machine);
         _pacer = new Pacer(machine, knobs);
-        _executor = new Executor(_state);
         _shared = new SharedPages(_state);
         var batch = new PageBatch();
-        var scanner = new Scanner(_state, new Matcher(_state, batch), batch);
+        var matcher = new Matcher(_state, batch);
+        var scanner = new Scanner(_state, matcher, batch);
+        _executor = new Executor(_state, matcher);
         _pass = new BackgroundPass(_state, scanner, _shared);
         _merge = new SynchronousMerge(_state, scanner, _executor, _shared, _budget);
         _unmerger = new Unmerger(_state);

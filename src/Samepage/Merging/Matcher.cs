@@ -86,10 +86,52 @@ internal sealed class Matcher(EngineState state, PageBatch batch)
             {
                 DecideRead(target, i, old.IsBroken, _attempts[i]);
             }
+            else
+            {
+                // Most likely it was written, and the next scan lists it anyway.
+                target.Pages.Fail(batch.IdAt(i), NotMergedReason.ContentChanged, _attempts[i] + 1, old.IsBroken);
+            }
         }
 
         FlushWrites(target.Pages.Domain);
         batch.Clear();
+    }
+
+    /// <summary>
+    /// Lets candidates join slots that were not to be had when they were decided about: because they had all the
+    /// mappings they may have, or because we did not know their content yet.
+    /// </summary>
+    public void JoinReopened()
+    {
+        foreach (MergeDomain domain in state.Domains)
+        {
+            foreach (uint slot in domain.Reopened)
+            {
+                Join(domain, slot);
+            }
+
+            domain.Reopened.Clear();
+            if (domain.Reopened.Capacity > 1024)
+            {
+                domain.Reopened.Capacity = 0;
+            }
+        }
+    }
+
+    private void Join(MergeDomain domain, uint slot)
+    {
+        ulong key = domain.Slots.KeyOf(slot);
+        Span<uint> equal = stackalloc uint[SameKeyMax];
+        equal = equal[..(key == 0 ? 0 : state.Unstable.Find(key, equal))];
+        foreach (uint id in equal)
+        {
+            if (state.TargetOf(id) is { } owner && owner.Pages.Domain == domain
+                && domain.Slots.Mappings(slot) < state.Knobs.MappingsMax)
+            {
+                state.Unstable.Remove(key, id);
+                owner.Pages.Plan(id, slot, 0, new PageWord(state.Pages[id]).IsBroken);
+            }
+        }
     }
 
     /// <summary>Writes the bytes of the batch's pages that became store pages.</summary>

@@ -16,6 +16,7 @@ internal sealed class EngineState
     {
         Machine = machine;
         Knobs = knobs;
+        _mappingsMax = knobs.MappingsMax;
         Digester = PageDigester.Create(seed);
         ZeroKey = PageKey.Of(Digester.Digest(new byte[PageSize.Bytes]));
         Unstable = new DigestIndex(Pages, 0);
@@ -140,11 +141,12 @@ internal sealed class EngineState
             return;
         }
 
-        _mappingsMax = Knobs.MappingsMax;
         foreach (MergeDomain domain in Domains)
         {
-            domain.Reindex(_mappingsMax);
+            domain.Reindex(_mappingsMax, Knobs.MappingsMax);
         }
+
+        _mappingsMax = Knobs.MappingsMax;
     }
 
     /// <summary>Makes the unstable tree anew when it is far too large for what is in it.</summary>

@@ -218,7 +218,8 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
 
         if (!batch.WasRead(index))
         {
-            pages.Leave(ref word, PageWord.Unknown(broken));
+            // Gone, most likely with its region, of which we shall hear; if not, it is tried again.
+            pages.Fail(id, NotMergedReason.ContentChanged, 1, broken);
             return;
         }
 
