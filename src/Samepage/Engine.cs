@@ -81,9 +81,11 @@ public sealed class Engine
         _state = new EngineState(machine, knobs, seed);
         _budget = new WakeBudget(machine);
         _pacer = new Pacer(machine, knobs);
-        _executor = new Executor(_state);
         _shared = new SharedPages(_state);
-        var scanner = new Scanner(_state, new Matcher(_state));
+        var batch = new PageBatch();
+        var matcher = new Matcher(_state, batch);
+        var scanner = new Scanner(_state, matcher, batch);
+        _executor = new Executor(_state, matcher);
         _pass = new BackgroundPass(_state, scanner, _shared);
         _merge = new SynchronousMerge(_state, scanner, _executor, _shared, _budget);
         _unmerger = new Unmerger(_state);
@@ -133,7 +135,7 @@ public sealed class Engine
         _pass.Leaves(target);
         target.Forget();
         _state.Remove(target);
-        _state.TrimUnstable();
+        _state.TrimUnstable(atOnce: true);
     }
 
     /// <summary>One wake-up of background scanning, as the knobs pace it.</summary>
@@ -154,7 +156,7 @@ public sealed class Engine
         if (passEnded)
         {
             _scannedAtPassEnd = _state.PagesScanned;
-            _state.TrimUnstable();
+            _state.TrimUnstable(atOnce: false);
         }
 
         TimeProvider clock = _state.Machine.Clock;
@@ -183,7 +185,7 @@ public sealed class Engine
         TargetMergeReport[] before = [.. _state.Targets.Select(Progress)];
         long savedBefore = Status().BytesSaved;
         bool complete = _merge.Run(targets, progress, cancel);
-        _state.TrimUnstable();
+        _state.TrimUnstable(atOnce: true);
         _reclaimer.Step();
 
         var reports = new TargetMergeReport[_state.Targets.Count];
@@ -244,8 +246,8 @@ public sealed class Engine
     /// <summary>A snapshot of all counters.</summary>
     public EngineStatus Status() => StatusReader.Read(_state, BuffersBytes);
 
-    // Buffers that exist once whatever is registered: two page batches, plans, runs, slots.
-    private const long BuffersBytes = 2 * (PageBatch.PagesMax * (PageSize.Bytes + 64L)) + 64 * 1024;
+    // Buffers that exist once whatever is registered: the page batch, plans, runs, slots.
+    private const long BuffersBytes = PageBatch.MemoryBytes + (64 * 1024);
 
     private RegisteredTarget[] Chosen(IReadOnlyCollection<RegisteredTarget>? only)
     {

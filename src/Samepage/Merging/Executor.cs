@@ -4,7 +4,7 @@ namespace Samepage;
 /// Carries plans out. Planned pages are found by their words, in address order, so pages that were planned in any
 /// order come together again as runs: consecutive pages to consecutive slots are one plan.
 /// </summary>
-internal sealed class Executor(EngineState state)
+internal sealed class Executor(EngineState state, Matcher matcher)
 {
     private const int PlansMax = 512;
 
@@ -19,6 +19,7 @@ internal sealed class Executor(EngineState state)
     /// <summary>Executes everything planned. Afterwards no page is planned any more.</summary>
     public void Flush()
     {
+        matcher.JoinReopened();
         // Not foreach: a target that is found gone is taken care of in between.
         for (int i = 0; i < state.Targets.Count; i++)
         {

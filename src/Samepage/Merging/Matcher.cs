@@ -6,13 +6,15 @@ namespace Samepage;
 /// tree becomes, with it, a new store page; any other goes into the unstable tree. Nothing here touches a target: pages
 /// are planned, and <see cref="Executor"/> carries the plans out.
 /// </summary>
-internal sealed class Matcher(EngineState state)
+internal sealed class Matcher(EngineState state, PageBatch batch)
 {
     // Equal pages in other domains that one look may meet before it gives up looking for a partner.
     private const int SameKeyMax = 32;
     private const int OtherDomainsMax = 8;
 
-    private readonly PageBatch _batch = new();
+    // In place of an index into the batch: the page's bytes are not at hand.
+    private const int KeyOnly = -1;
+
     private readonly ulong[] _expected = new ulong[PageBatch.PagesMax];
     private readonly int[] _attempts = new int[PageBatch.PagesMax];
 
@@ -28,18 +30,17 @@ internal sealed class Matcher(EngineState state)
     /// <param name="broken">It lies in a mapping of the store.</param>
     public void Decide(RegisteredTarget target, uint id, ulong key, bool broken)
     {
-        if (!TryDecide(target, id, key, broken, 0, null, 0))
+        if (!TryDecide(target, id, key, broken, 0, KeyOnly))
         {
             ReadAgain(target, id, key, 0);
         }
     }
 
-    /// <summary>Decides about a page whose bytes have just been read into a batch. <see cref="FlushWrites"/> has to
-    /// be called before the batch is used again.</summary>
-    public void Decide(RegisteredTarget target, PageBatch batch, int index, bool broken, int attempts)
+    /// <summary>Decides about a page of the batch, whose bytes have just been read. <see cref="FlushWrites"/> has to be
+    /// called before the batch is used again.</summary>
+    public void DecideRead(RegisteredTarget target, int index, bool broken, int attempts)
     {
-        bool decided = TryDecide(
-            target, batch.IdAt(index), batch.KeyAt(index), broken, attempts, batch, index);
+        bool decided = TryDecide(target, batch.IdAt(index), batch.KeyAt(index), broken, attempts, index);
         Invariant.Check(decided);
     }
 
@@ -52,10 +53,10 @@ internal sealed class Matcher(EngineState state)
     /// <param name="attempts">How often merging it has failed.</param>
     public void ReadAgain(RegisteredTarget target, uint id, ulong expectedKey, int attempts)
     {
-        _expected[_batch.Count] = expectedKey;
-        _attempts[_batch.Count] = attempts;
-        _batch.Add(state.Pages.PageOf(id), id);
-        if (_batch.IsFull)
+        _expected[batch.Count] = expectedKey;
+        _attempts[batch.Count] = attempts;
+        batch.Add(state.Pages.PageOf(id), id);
+        if (batch.IsFull)
         {
             ReadAll(target);
         }
@@ -64,17 +65,17 @@ internal sealed class Matcher(EngineState state)
     /// <summary>Decides about all pages that wait to be read.</summary>
     public void ReadAll(RegisteredTarget target)
     {
-        if (_batch.Count == 0)
+        if (batch.Count == 0)
         {
             return;
         }
 
-        _batch.Read(target.Target, state.Digester);
-        for (int i = 0; i < _batch.Count; i++)
+        batch.Read(target.Target, state.Digester);
+        for (int i = 0; i < batch.Count; i++)
         {
-            ref ulong word = ref state.Pages[_batch.IdAt(i)];
+            ref ulong word = ref state.Pages[batch.IdAt(i)];
             var old = new PageWord(word);
-            bool changed = !_batch.WasRead(i) || (_expected[i] != 0 && _expected[i] != _batch.KeyAt(i));
+            bool changed = !batch.WasRead(i) || (_expected[i] != 0 && _expected[i] != batch.KeyAt(i));
             if (old.State is not (PageState.Fresh or PageState.Unmergeable))
             {
                 continue;
@@ -83,16 +84,58 @@ internal sealed class Matcher(EngineState state)
             target.Pages.Change(ref word, PageWord.Unknown(old.IsBroken));
             if (!changed)
             {
-                Decide(target, _batch, i, old.IsBroken, _attempts[i]);
+                DecideRead(target, i, old.IsBroken, _attempts[i]);
+            }
+            else
+            {
+                // Most likely it was written, and the next scan lists it anyway.
+                target.Pages.Fail(batch.IdAt(i), NotMergedReason.ContentChanged, _attempts[i] + 1, old.IsBroken);
             }
         }
 
-        FlushWrites(target.Pages.Domain, _batch);
-        _batch.Clear();
+        FlushWrites(target.Pages.Domain);
+        batch.Clear();
+    }
+
+    /// <summary>
+    /// Lets candidates join slots that were not to be had when they were decided about: because they had all the
+    /// mappings they may have, or because we did not know their content yet.
+    /// </summary>
+    public void JoinReopened()
+    {
+        foreach (MergeDomain domain in state.Domains)
+        {
+            foreach (uint slot in domain.Reopened)
+            {
+                Join(domain, slot);
+            }
+
+            domain.Reopened.Clear();
+            if (domain.Reopened.Capacity > 1024)
+            {
+                domain.Reopened.Capacity = 0;
+            }
+        }
+    }
+
+    private void Join(MergeDomain domain, uint slot)
+    {
+        ulong key = domain.Slots.KeyOf(slot);
+        Span<uint> equal = stackalloc uint[SameKeyMax];
+        equal = equal[..(key == 0 ? 0 : state.Unstable.Find(key, equal))];
+        foreach (uint id in equal)
+        {
+            if (state.TargetOf(id) is { } owner && owner.Pages.Domain == domain
+                && domain.Slots.Mappings(slot) < state.Knobs.MappingsMax)
+            {
+                state.Unstable.Remove(key, id);
+                owner.Pages.Plan(id, slot, 0, new PageWord(state.Pages[id]).IsBroken);
+            }
+        }
     }
 
     /// <summary>Writes the bytes of the batch's pages that became store pages.</summary>
-    public void FlushWrites(MergeDomain domain, PageBatch batch)
+    public void FlushWrites(MergeDomain domain)
     {
         if (_writeCount == 0)
         {
@@ -113,7 +156,7 @@ internal sealed class Matcher(EngineState state)
     }
 
     private bool TryDecide(
-        RegisteredTarget target, uint id, ulong key, bool broken, int attempts, PageBatch? batch, int index)
+        RegisteredTarget target, uint id, ulong key, bool broken, int attempts, int index)
     {
         TargetPages pages = target.Pages;
         // A broken page lies in a mapping of the store: taken away, the store would show through. It may still join a
@@ -141,12 +184,12 @@ internal sealed class Matcher(EngineState state)
             return true;
         }
 
-        if (batch is null)
+        if (index < 0)
         {
             return false;
         }
 
-        Promote(pages, id, key, broken, attempts, equal[..partners], batch, index);
+        Promote(pages, id, key, broken, attempts, equal[..partners], index);
         return true;
     }
 
@@ -158,7 +201,6 @@ internal sealed class Matcher(EngineState state)
         bool broken,
         int attempts,
         ReadOnlySpan<uint> partners,
-        PageBatch batch,
         int index)
     {
         if (!state.HasRoom || !pages.Domain.TryMake(key, out uint slot))
@@ -167,23 +209,24 @@ internal sealed class Matcher(EngineState state)
             return;
         }
 
-        QueueWrite(pages.Domain, slot, batch, index);
+        QueueWrite(pages.Domain, slot, index);
         pages.Plan(id, slot, attempts, broken);
         foreach (uint partner in partners)
         {
             if (pages.Domain.Slots.Mappings(slot) < state.Knobs.MappingsMax)
             {
+                state.Unstable.Remove(key, partner);
                 bool partnerBroken = new PageWord(state.Pages[partner]).IsBroken;
                 state.TargetOf(partner)!.Pages.Plan(partner, slot, 0, partnerBroken);
             }
         }
     }
 
-    private void QueueWrite(MergeDomain domain, uint slot, PageBatch batch, int index)
+    private void QueueWrite(MergeDomain domain, uint slot, int index)
     {
         if (_writeCount > 0 && (slot != _writeSlot + (uint)_writeCount || index != _writeFirst + _writeCount))
         {
-            FlushWrites(domain, batch);
+            FlushWrites(domain);
         }
 
         if (_writeCount == 0)

@@ -9,6 +9,7 @@ internal sealed class MergeDomain
 {
     private readonly SlotAllocator _allocator;
     private readonly List<uint> _unwritten = [];
+    private readonly List<uint> _reopened = [];
 
     public MergeDomain(string name, int index, IPageStore store)
     {
@@ -39,7 +40,10 @@ internal sealed class MergeDomain
 
     public DigestIndex Stable { get; }
 
-    public long Bytes => Slots.Bytes + Stable.Bytes + _allocator.Bytes;
+    public long Bytes => Slots.Bytes + Stable.Bytes + _allocator.Bytes + (_reopened.Capacity * 4L);
+
+    /// <summary>Slots that came (back) into the stable tree with content that candidates may wait for.</summary>
+    public List<uint> Reopened => _reopened;
 
     /// <summary>True while slots are planned whose content could not be written.</summary>
     public bool HasUnwritten => _unwritten.Count > 0;
@@ -99,12 +103,15 @@ internal sealed class MergeDomain
         if (Slots.DropMapping(slot) == mappingsMax / 2 && key != PageKey.ContentUnknown && !_unwritten.Contains(slot))
         {
             Stable.Add(key, slot);
+            _reopened.Add(slot);
         }
     }
 
     /// <summary>Puts exactly those slots into the stable tree that may get another mapping; after the limit was changed.
     /// </summary>
-    public void Reindex(int mappingsMax)
+    /// <param name="before">The limit until now.</param>
+    /// <param name="mappingsMax">The limit from now on.</param>
+    public void Reindex(int before, int mappingsMax)
     {
         Stable.Clear();
         for (uint slot = 0; slot < Slots.End; slot++)
@@ -113,6 +120,10 @@ internal sealed class MergeDomain
             if (key is not (0 or PageKey.ContentUnknown) && Slots.Mappings(slot) < mappingsMax)
             {
                 Stable.Add(key, slot);
+                if (Slots.Mappings(slot) > before / 2)
+                {
+                    _reopened.Add(slot);
+                }
             }
         }
     }
@@ -167,6 +178,7 @@ internal sealed class MergeDomain
             key = PageKey.Of(digester.Digest(page[..PageSize.Bytes]));
             Slots.Identify(slot, key);
             Stable.Add(key, slot);
+            _reopened.Add(slot);
         }
 
         return true;

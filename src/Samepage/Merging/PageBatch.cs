@@ -2,12 +2,16 @@ namespace Samepage;
 
 /// <summary>
 /// Pages of one target that are read and digested together: enough of them that a call into the machine costs little,
-/// few enough that their bytes are still in the cache when they are digested and, maybe, written to the store.
+/// few enough that their bytes are still in the cache when they are digested and, maybe, written to the store. There is
+/// one, which scanner and matcher use in turn; whoever used it leaves it empty.
 /// </summary>
 internal sealed class PageBatch
 {
-    /// <summary>512 KiB.</summary>
-    public const int PagesMax = 128;
+    /// <summary>256 KiB.</summary>
+    public const int PagesMax = 64;
+
+    /// <summary>Memory of a batch, in bytes.</summary>
+    public const long MemoryBytes = PagesMax * (PageSize.Bytes + 64L);
 
     private readonly PageRange[] _ranges = new PageRange[PagesMax];
     private readonly PageRange[] _rest = new PageRange[PagesMax];
@@ -51,9 +55,6 @@ internal sealed class PageBatch
 
     public ReadOnlySpan<byte> Bytes(int first, int count) =>
         _bytes.AsSpan(first * PageSize.Bytes, count * PageSize.Bytes);
-
-    /// <summary>Room for a page, for whoever needs one while the batch is empty.</summary>
-    public Span<byte> Scratch => _bytes;
 
     /// <summary>Reads all pages and digests them.</summary>
     public void Read(ITarget target, PageDigester digester)

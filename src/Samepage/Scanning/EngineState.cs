@@ -3,16 +3,20 @@ namespace Samepage;
 /// <summary>What the parts of one engine share: the page words, the unstable tree, the domains, the targets.</summary>
 internal sealed class EngineState
 {
-    // A tree that lost most of its entries is made anew: they would keep their memory for ever otherwise.
-    private const int StaleEntriesMin = 4096;
+    // A tree that needs more than this is made anew: it lost most of its entries. Twice what a tree needs at worst.
+    private const long BytesPerEntryMax = 16;
+    private const long SpareBytes = 256 << 10;
+    private const int TrimAfterPasses = 16;
 
     private RegisteredTarget?[] _byIndex = [];
     private int _mappingsMax;
+    private int _passesTooLarge;
 
     public EngineState(IMachine machine, Knobs knobs, ulong seed)
     {
         Machine = machine;
         Knobs = knobs;
+        _mappingsMax = knobs.MappingsMax;
         Digester = PageDigester.Create(seed);
         ZeroKey = PageKey.Of(Digester.Digest(new byte[PageSize.Bytes]));
         Unstable = new DigestIndex(Pages, 0);
@@ -137,15 +141,18 @@ internal sealed class EngineState
             return;
         }
 
-        _mappingsMax = Knobs.MappingsMax;
         foreach (MergeDomain domain in Domains)
         {
-            domain.Reindex(_mappingsMax);
+            domain.Reindex(_mappingsMax, Knobs.MappingsMax);
         }
+
+        _mappingsMax = Knobs.MappingsMax;
     }
 
-    /// <summary>Makes the unstable tree anew when most of its entries are stale.</summary>
-    public void TrimUnstable()
+    /// <summary>Makes the unstable tree anew when it is far too large for what is in it.</summary>
+    /// <param name="atOnce">False: at the end of a pass. Only if it has been so for a while: pages that change
+    /// leave the tree and come back.</param>
+    public void TrimUnstable(bool atOnce)
     {
         long live = 0;
         foreach (RegisteredTarget target in Targets)
@@ -153,10 +160,14 @@ internal sealed class EngineState
             live += target.Pages.CountOf(PageState.Candidate);
         }
 
-        if (Unstable.Count <= (live * 2) + StaleEntriesMin)
+        bool tooLarge = Unstable.Bytes > (live * BytesPerEntryMax) + SpareBytes;
+        _passesTooLarge = tooLarge ? _passesTooLarge + 1 : 0;
+        if (!tooLarge || (!atOnce && _passesTooLarge < TrimAfterPasses))
         {
             return;
         }
+
+        _passesTooLarge = 0;
 
         Unstable = new DigestIndex(Pages, live);
         foreach (RegisteredTarget target in Targets)

@@ -5,7 +5,7 @@ namespace Samepage;
 /// only those, and lets the pages that have waited long enough be decided about. Where it stopped is kept in the target, so
 /// that a pass may be cut into any number of wake-ups.
 /// </summary>
-internal sealed class Scanner(EngineState state, Matcher matcher)
+internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batch)
 {
     // First window of a region walk. Each window without a changed page doubles it: a huge, sparse or idle region
     // takes few calls, and a busy one cannot hold a wake-up for long.
@@ -13,8 +13,6 @@ internal sealed class Scanner(EngineState state, Matcher matcher)
 
     // Attempts after which a page that cannot be merged is tried again no more seldom.
     private const int AttemptsMax = 6;
-
-    private readonly PageBatch _batch = new();
 
     /// <summary>Goes on with the scan of a target's spans.</summary>
     /// <param name="target">The target.</param>
@@ -179,43 +177,49 @@ internal sealed class Scanner(EngineState state, Matcher matcher)
     private void VisitListed(RegisteredTarget target, ScanCursor cursor, WakeBudget budget, bool atOnce)
     {
         long pages = Math.Min(PageBatch.PagesMax, budget.VisitsLeft);
-        _batch.Clear();
-        while (_batch.Count < pages && cursor.TryTake(out ulong page))
+        while (batch.Count < pages && cursor.TryTake(out ulong page))
         {
             if (!cursor.SpansChanged || target.Covers(page))
             {
-                _batch.Add(page, target.Pages.IdOf(page));
+                batch.Add(page, target.Pages.IdOf(page));
             }
         }
 
-        budget.Spend(_batch.Count);
-        state.PagesScanned += _batch.Count;
-        _batch.Read(target.Target, state.Digester);
-        for (int i = 0; i < _batch.Count; i++)
+        budget.Spend(batch.Count);
+        state.PagesScanned += batch.Count;
+        batch.Read(target.Target, state.Digester);
+        for (int i = 0; i < batch.Count; i++)
         {
             Visit(target, i, atOnce);
         }
 
-        matcher.FlushWrites(target.Pages.Domain, _batch);
+        matcher.FlushWrites(target.Pages.Domain);
+        batch.Clear();
     }
 
     private void Visit(RegisteredTarget target, int index, bool atOnce)
     {
         TargetPages pages = target.Pages;
-        uint id = _batch.IdAt(index);
+        uint id = batch.IdAt(index);
         ref ulong word = ref state.Pages[id];
         var old = new PageWord(word);
         // A merged page is listed when a write has broken its sharing. It lies in a mapping of the store from now on,
         // until it is merged again or its region goes.
         bool broken = old.IsBroken || old.State == PageState.Merged;
-        if (old.State == PageState.Candidate && _batch.WasRead(index) && old.Key == _batch.KeyAt(index))
+        if (old.State == PageState.Candidate && batch.WasRead(index) && old.Key == batch.KeyAt(index))
         {
             return;
         }
 
-        if (!_batch.WasRead(index))
+        if (old.State == PageState.Candidate)
         {
-            pages.Leave(ref word, PageWord.Unknown(broken));
+            state.Unstable.Remove(old.Key, id);
+        }
+
+        if (!batch.WasRead(index))
+        {
+            // Gone, most likely with its region, of which we shall hear; if not, it is tried again.
+            pages.Fail(id, NotMergedReason.ContentChanged, 1, broken);
             return;
         }
 
@@ -223,11 +227,11 @@ internal sealed class Scanner(EngineState state, Matcher matcher)
         {
             // Decided while the bytes are at hand: a page that becomes a store page is not read twice.
             pages.Leave(ref word, PageWord.Unknown(broken));
-            matcher.Decide(target, _batch, index, broken, 0);
+            matcher.DecideRead(target, index, broken, 0);
             return;
         }
 
-        pages.Leave(ref word, PageWord.Fresh(_batch.KeyAt(index), pages.Parity, broken));
+        pages.Leave(ref word, PageWord.Fresh(batch.KeyAt(index), pages.Parity, broken));
         pages.Fresh.Add(id);
     }
 }

@@ -140,7 +140,9 @@ public sealed partial class MemoryProcess
                 PageContent content = ContentOf(page);
                 if (machine.Fires(MemoryFault.TornRead, Pid, page))
                 {
+                    // It is being written right now, and with the same bytes in the end.
                     content = content with { Second = ~content.Second };
+                    At(page).Changed |= At(page).Backing == Backing.Anonymous;
                 }
 
                 content.CopyTo(destination.Slice(read * PageSize.Bytes, PageSize.Bytes));

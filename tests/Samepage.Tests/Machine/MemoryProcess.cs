@@ -154,12 +154,30 @@ public sealed partial class MemoryProcess(MemoryMachine machine, int pid) : ITar
     {
         IsAlive = false;
         ForEach((ref Entry entry) => Release(entry));
+        _chunks.Clear();
     }
 
     /// <summary>The slots its pages are mapped from, once each time.</summary>
     public IEnumerable<uint> SlotsMapped() =>
         _chunks.Values.SelectMany(entries => entries)
             .Where(entry => entry.Backing == Backing.Store).Select(entry => entry.Slot);
+
+    public IReadOnlyList<PageRange> Mapped => _mapped;
+
+    /// <summary>Pages that are neither merged nor all zero and never merged.</summary>
+    public IEnumerable<(ulong Page, PageContent Content)> Private() =>
+        from chunk in _chunks
+        from offset in Enumerable.Range(0, ChunkPages)
+        let entry = chunk.Value[offset]
+        where entry.Backing == Backing.Anonymous
+        select (chunk.Key + (ulong)offset, entry.Content);
+
+    /// <summary>A new daemon tracks writes from its own start: every page counts as changed.</summary>
+    public void ForgetTracking()
+    {
+        _regionsChanged = true;
+        ForEach((ref Entry entry) => entry.Changed = true);
+    }
 
     public void Rebind(MemoryStore old, MemoryStore reopened)
     {

@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Runtime.InteropServices;
 
 namespace Samepage.Tests;
@@ -69,9 +68,6 @@ public sealed class SyntheticTarget(int pid, int pageCount, Func<ulong, ulong> c
     /// <summary>Bytes of managed memory this object has taken since it was made.</summary>
     public long BytesGrown { get; private set; }
 
-    /// <summary>Ticks spent in here.</summary>
-    public long Spent { get; private set; }
-
     /// <summary>The program writes all its pages: each gets another content.</summary>
     public void Rewrite()
     {
@@ -104,7 +100,6 @@ public sealed class SyntheticTarget(int pid, int pageCount, Func<ulong, ulong> c
 
     public int Read(ReadOnlySpan<PageRange> pages, Span<byte> destination)
     {
-        long start = Stopwatch.GetTimestamp();
         int read = 0;
         foreach (PageRange range in pages)
         {
@@ -118,7 +113,6 @@ public sealed class SyntheticTarget(int pid, int pageCount, Func<ulong, ulong> c
             }
         }
 
-        Spent += Stopwatch.GetElapsedTime(start).Ticks;
         return read;
     }
 
