@@ -8,7 +8,7 @@
 #include "blocked_calls.h"
 
 /* Where the dialogue between a blocked thread and the one that wakes it stands. */
-enum { RESTING, ARMED, WOKEN, SETTLED, RETURNED };
+enum { RESTING, ARMED, ENTERED, WOKEN, SETTLED, RETURNED };
 
 static struct slot slots[CALLS];
 
@@ -26,7 +26,7 @@ static int judge(const struct call *call, struct slot *s, long result, int64_t e
     }
     /* A futex whose value had changed before the thread slept says EAGAIN. */
     int changed_before = call->block == block_futex && result == -EAGAIN && s->futex == 1;
-    if ((result != call->expected && !changed_before) || (call->wake != NULL && s->state == ARMED)) {
+    if ((result != call->expected && !changed_before) || (call->wake != NULL && s->state == ENTERED)) {
         s->spurious++;
         atomic_fetch_add(&count.spurious, 1);
         return 0;
@@ -59,6 +59,9 @@ static void *block_for_ever(void *argument)
     while (!stopping) {
         while (call->wake != NULL && s->state != ARMED)
             nap_us(500);
+        /* Said before blocking: only who is known to be on its way may be woken. */
+        if (call->wake != NULL)
+            s->state = ENTERED;
         for (;;) {
             int64_t begin = now_us();
             long result = call->block(s);
@@ -110,7 +113,7 @@ static void turn(int round)
             if (call->arm != NULL)
                 call->arm(s);
             s->state = ARMED;
-        } else if (s->state == ARMED && (round + i) % 4 == 0) {
+        } else if (s->state == ENTERED && (round + i) % 4 == 0) {
             s->state = WOKEN;
             call->wake(s);
             s->state = SETTLED;
