@@ -1,0 +1,119 @@
+using System.Runtime.InteropServices;
+using System.Text;
+using static Samepage.Linux.Keeper.KeeperNative;
+
+namespace Samepage.Linux.Keeper;
+
+/// <summary>Unix stream sockets, made by hand.</summary>
+internal static unsafe class KeeperSocket
+{
+    private const int AddressBytes = 110;
+    private const int PathOffset = 2;
+    private const int Backlog = 16;
+
+    /// <summary>struct ucred.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct Credentials
+    {
+        internal int Pid;
+        internal uint Uid;
+        internal uint Gid;
+    }
+
+    /// <summary>A listening socket at <paramref name="path"/>, replacing a stale one; -errno on failure.</summary>
+    internal static int Listen(string path)
+    {
+        byte* address = stackalloc byte[AddressBytes];
+        uint length = Fill(address, path);
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        // SAFETY: Fill left a zero-terminated path behind the family.
+        _ = unlink(address + PathOffset);
+        if (bind(fd, address, length) != 0 || chmod(address + PathOffset, 0x180) != 0 || listen(fd, Backlog) != 0)
+        {
+            int error = LastErrno;
+            _ = close(fd);
+            return -error;
+        }
+
+        return fd;
+    }
+
+    /// <summary>A connected blocking socket with time limits, and who listens; -errno on failure.</summary>
+    internal static int Connect(string path, TimeSpan limit, out Credentials server)
+    {
+        server = default;
+        byte* address = stackalloc byte[AddressBytes];
+        uint length = Fill(address, path);
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        long* time = stackalloc long[] { (long)limit.TotalSeconds, limit.Milliseconds * 1000L };
+        // SAFETY: struct timeval is two 64-bit words; all arguments outlive the calls.
+        _ = setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, time, 2 * sizeof(long));
+        _ = setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, time, 2 * sizeof(long));
+        if (connect(fd, address, length) != 0)
+        {
+            int error = LastErrno;
+            _ = close(fd);
+            return -error;
+        }
+
+        server = PeerOf(fd);
+        return fd;
+    }
+
+    /// <summary>Only our own user and root may command a keeper; the socket's mode says the same.</summary>
+    internal static bool PeerMayControl(int fd)
+    {
+        uint uid = PeerOf(fd).Uid;
+        return uid == 0 || uid == geteuid();
+    }
+
+    internal static Credentials PeerOf(int fd)
+    {
+        Credentials peer = new() { Pid = 0, Uid = uint.MaxValue };
+        uint length = (uint)sizeof(Credentials);
+        // SAFETY: the kernel writes at most `length` bytes into the struct.
+        _ = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length);
+        return peer;
+    }
+
+    /// <summary>True if a living process listens at <paramref name="path"/>. A connection alone proves nothing: the socket of a
+    /// killed keeper stays open in its holder.</summary>
+    internal static bool IsServed(string path, out int pid)
+    {
+        int fd = Connect(path, TimeSpan.FromSeconds(1), out Credentials server);
+        pid = server.Pid;
+        if (fd < 0)
+        {
+            return false;
+        }
+
+        _ = close(fd);
+        int process = PidfdOpen(pid);
+        if (process < 0)
+        {
+            return false;
+        }
+
+        PollDescriptor dead = new() { fd = process, events = POLLIN };
+        // SAFETY: one entry.
+        bool alive = poll(&dead, 1, 0) == 0;
+        _ = close(process);
+        return alive;
+    }
+
+    private static uint Fill(byte* address, string path)
+    {
+        int bytes = Encoding.UTF8.GetByteCount(path);
+        if (bytes > AddressBytes - PathOffset - 1)
+        {
+            throw new ArgumentException($"the socket path {path} is longer than {AddressBytes - PathOffset - 1} bytes");
+        }
+
+        // SAFETY: AddressBytes bytes, of which family, path and a zero are used.
+        var whole = new Span<byte>(address, AddressBytes);
+        whole.Clear();
+        whole[0] = AF_UNIX;
+        Encoding.UTF8.GetBytes(path, whole[PathOffset..]);
+        return (uint)(PathOffset + bytes + 1);
+    }
+}
