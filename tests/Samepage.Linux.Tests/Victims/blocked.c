@@ -65,9 +65,6 @@ static void *block_for_ever(void *argument)
         for (;;) {
             int64_t begin = now_us();
             long result = call->block(s);
-            /* At the end of the run the objects the threads wait for are taken away. */
-            if (stopping)
-                return NULL;
             /* After a wrong return the wake-up is still to come: block again, it must not be taken for the next. */
             if (judge(call, s, result, now_us() - begin) || call->wake == NULL)
                 break;
@@ -124,17 +121,6 @@ static void turn(int round)
     }
 }
 
-/* System V objects outlive their users. */
-static void remove_objects(void)
-{
-    for (int i = 0; i < CALLS; i++) {
-        if (slots[i].tid != 0 && calls[i].prepare == make_queue)
-            msgctl(slots[i].fd, IPC_RMID, NULL);
-        if (slots[i].tid != 0 && calls[i].prepare == make_semaphore)
-            semctl(slots[i].fd, 0, IPC_RMID);
-    }
-}
-
 int main(int argc, char **argv)
 {
     static struct writer writer;
@@ -162,6 +148,5 @@ int main(int argc, char **argv)
         turn(round);
     }
     stopping = 1;
-    remove_objects();
     return victim_end();
 }
