@@ -8,7 +8,7 @@
 #include "blocked_calls.h"
 
 /* Where the dialogue between a blocked thread and the one that wakes it stands. */
-enum { RESTING, ARMED, WOKEN, SETTLED, RETURNED };
+enum { RESTING, ARMED, ENTERED, WOKEN, SETTLED, RETURNED };
 
 static struct slot slots[CALLS];
 
@@ -26,7 +26,7 @@ static int judge(const struct call *call, struct slot *s, long result, int64_t e
     }
     /* A futex whose value had changed before the thread slept says EAGAIN. */
     int changed_before = call->block == block_futex && result == -EAGAIN && s->futex == 1;
-    if ((result != call->expected && !changed_before) || (call->wake != NULL && s->state == ARMED)) {
+    if ((result != call->expected && !changed_before) || (call->wake != NULL && s->state == ENTERED)) {
         s->spurious++;
         atomic_fetch_add(&count.spurious, 1);
         return 0;
@@ -59,12 +59,12 @@ static void *block_for_ever(void *argument)
     while (!stopping) {
         while (call->wake != NULL && s->state != ARMED)
             nap_us(500);
+        /* Said before blocking: only who is known to be on its way may be woken. */
+        if (call->wake != NULL)
+            s->state = ENTERED;
         for (;;) {
             int64_t begin = now_us();
             long result = call->block(s);
-            /* At the end of the run the objects the threads wait for are taken away. */
-            if (stopping)
-                return NULL;
             /* After a wrong return the wake-up is still to come: block again, it must not be taken for the next. */
             if (judge(call, s, result, now_us() - begin) || call->wake == NULL)
                 break;
@@ -110,7 +110,7 @@ static void turn(int round)
             if (call->arm != NULL)
                 call->arm(s);
             s->state = ARMED;
-        } else if (s->state == ARMED && (round + i) % 4 == 0) {
+        } else if (s->state == ENTERED && (round + i) % 4 == 0) {
             s->state = WOKEN;
             call->wake(s);
             s->state = SETTLED;
@@ -118,17 +118,6 @@ static void turn(int round)
             /* The signal may have come when the thread was just outside pause(). */
             call->wake(s);
         }
-    }
-}
-
-/* System V objects outlive their users. */
-static void remove_objects(void)
-{
-    for (int i = 0; i < CALLS; i++) {
-        if (slots[i].tid != 0 && calls[i].prepare == make_queue)
-            msgctl(slots[i].fd, IPC_RMID, NULL);
-        if (slots[i].tid != 0 && calls[i].prepare == make_semaphore)
-            semctl(slots[i].fd, 0, IPC_RMID);
     }
 }
 
@@ -159,6 +148,5 @@ int main(int argc, char **argv)
         turn(round);
     }
     stopping = 1;
-    remove_objects();
     return victim_end();
 }

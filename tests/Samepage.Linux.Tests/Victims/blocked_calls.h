@@ -233,8 +233,27 @@ static long sigtimedwait_for(struct timespec *t)
 static long block_sigwait(struct slot *s) { UNUSED(s); return sigtimedwait_for(NULL); }
 static long timed_sigwait(struct slot *s) { struct timespec t = timeout(); UNUSED(s); return sigtimedwait_for(&t); }
 
-/* System V. */
-static void make_queue(struct slot *s) { check_made(s->fd = msgget(IPC_PRIVATE, 0600), "msgget"); }
+/*
+ * System V. These objects outlive their users, so their ids are written down where the nursery (below) finds them
+ * when this process is gone, however it went.
+ */
+struct objects { int queues[8], semaphores[8], queue_count, semaphore_count; };
+static struct objects *objects;
+static pthread_mutex_t objects_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void note_object(int *ids, int *used, int id)
+{
+    pthread_mutex_lock(&objects_lock);
+    if (*used == 8)
+        fail("too many System V objects");
+    ids[(*used)++] = id;
+    pthread_mutex_unlock(&objects_lock);
+}
+static void make_queue(struct slot *s)
+{
+    check_made(s->fd = msgget(IPC_PRIVATE, 0600), "msgget");
+    note_object(objects->queues, &objects->queue_count, s->fd);
+}
 static long block_msgrcv(struct slot *s)
 {
     struct { long type; char text[8]; } message;
@@ -245,7 +264,11 @@ static void send_message(struct slot *s)
     struct { long type; char text[8]; } message = { 1, "1234567" };
     check_made(msgsnd(s->fd, &message, 8, 0), "msgsnd");
 }
-static void make_semaphore(struct slot *s) { check_made(s->fd = semget(IPC_PRIVATE, 1, 0600), "semget"); }
+static void make_semaphore(struct slot *s)
+{
+    check_made(s->fd = semget(IPC_PRIVATE, 1, 0600), "semget");
+    note_object(objects->semaphores, &objects->semaphore_count, s->fd);
+}
 static long block_semop(struct slot *s)
 {
     struct sembuf down = { 0, -1, 0 };
@@ -265,7 +288,8 @@ static long timed_semtimedop(struct slot *s)
 
 /*
  * Children and locks. A fork of this process would share all its pages with the child, and none could be merged before
- * it is written again. So a nursery, forked before the region exists, makes our children for us.
+ * it is written again. So a nursery, forked before the region exists, makes our children for us. It
+ * outlives this process by a moment and cleans up after it.
  */
 static int nursery_requests[2], nursery_answers[2];
 
@@ -282,11 +306,18 @@ static void nursery_main(void)
         }
         check_made(write(nursery_answers[1], &child, sizeof child), "nursery");
     }
+    for (int i = 0; i < objects->queue_count; i++)
+        msgctl(objects->queues[i], IPC_RMID, NULL);
+    for (int i = 0; i < objects->semaphore_count; i++)
+        semctl(objects->semaphores[i], 0, IPC_RMID);
     _exit(0);
 }
 
 static void start_nursery(void)
 {
+    objects = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (objects == MAP_FAILED)
+        fail("mmap");
     if (pipe(nursery_requests) != 0 || pipe(nursery_answers) != 0)
         fail("pipe");
     int nursery = fork();
