@@ -97,6 +97,8 @@ public sealed class Engine
     /// <summary>Registered targets, in order of registration.</summary>
     public IReadOnlyList<RegisteredTarget> Targets => _state.Targets;
 
+    internal long FullScans => _state.FullScans;
+
     /// <summary>Takes a target under care and adopts pages of it that are already merged.</summary>
     /// <param name="target">The address space; not registered yet.</param>
     /// <param name="domain">Trust domain.</param>

@@ -24,6 +24,7 @@ internal static class IndexBenchmarks
         {
             MeasureIndex(WarmUpEntries, TextWriter.Null);
             MeasureDictionary(WarmUpEntries, TextWriter.Null);
+            MeasureEqual(WarmUpEntries, TextWriter.Null);
             Thread.Sleep(20);
         }
 
@@ -35,6 +36,8 @@ internal static class IndexBenchmarks
             MeasureIndex(entries, Console.Out);
             MeasureDictionary(entries, Console.Out);
         }
+
+        MeasureEqual(smoke ? 20_000 : 1_000_000, Console.Out);
 
         return 0;
     }
@@ -69,6 +72,16 @@ internal static class IndexBenchmarks
         var miss = NanosecondsEach(entries, () => checksum += FindAll(dictionary, keys, order, 1));
         to.WriteLine($"{"dictionary",-12}{entries,10}{add,8:f0}{"presized",13}{hit,8:f0}{miss,9:f0}{"",11}" +
             $"{bytes,9:f2}{"",9}  {checksum:x16}");
+    }
+
+    /// <summary>Adds ids that all have one key, far beyond the number that is kept.</summary>
+    private static void MeasureEqual(int entries, TextWriter to)
+    {
+        var keys = new Keys(entries);
+        Array.Fill(keys.All, 42u);
+        var index = new DigestIndex(keys);
+        var add = NanosecondsEach(entries, () => AddAll(index, keys, entries));
+        to.WriteLine($"{"one key",-12}{entries,10}{add,8:f0}  {index.Count:x16}");
     }
 
     private static double NanosecondsEach(int entries, Action all)
@@ -171,18 +184,18 @@ internal static class IndexBenchmarks
 
     private sealed class Keys : IDigestKeys
     {
-        private readonly ulong[] _keys;
-
         public Keys(int entries)
         {
             var random = new Random(3);
-            _keys = new ulong[entries];
+            All = new ulong[entries];
             for (var id = 0; id < entries; id++)
             {
-                _keys[id] = (ulong)random.NextInt64(1, long.MaxValue) * 2;
+                All[id] = (ulong)random.NextInt64(1, long.MaxValue) * 2;
             }
         }
 
-        public ulong KeyOf(uint id) => _keys[id];
+        public ulong[] All { get; }
+
+        public ulong KeyOf(uint id) => All[id];
     }
 }

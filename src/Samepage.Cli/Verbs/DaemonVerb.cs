@@ -5,7 +5,6 @@ using Samepage.Cli.Client;
 using Samepage.Daemon;
 using Samepage.Daemon.Hosting;
 using Samepage.Daemon.Live;
-using Samepage.Linux.Keeper;
 
 namespace Samepage.Cli.Verbs;
 
@@ -27,12 +26,13 @@ internal static class DaemonVerb
         };
         verb.SetAction(parsed =>
         {
-            var code = CommandLine.Guard(terminal, () => Host(
-                Path.GetFullPath(parsed.GetRequiredValue(socket)),
+            var code = CommandLine.Guard(terminal, () => Host(new Settings(
+                parsed.GetRequiredValue(socket),
                 parsed.GetValue(unmerge),
                 parsed.GetValue(json),
                 parsed.GetValue(verbose),
-                parsed.GetValue(detached)));
+                parsed.GetValue(detached),
+                Environment.GetEnvironmentVariable("SAMEPAGE_LOG"))));
             if (code != 0 && parsed.GetValue(detached))
             {
                 terminal.Error.WriteLine(DaemonStarter.ExitCodePrefix + code);
@@ -45,30 +45,34 @@ internal static class DaemonVerb
 
     // Of its own, so that no other verb loads the web server.
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private static int Host(string socket, bool unmerge, bool json, bool verbose, bool detached)
+    private static int Host(Settings settings)
     {
-        var log = Environment.GetEnvironmentVariable("SAMEPAGE_LOG");
         var program = Environment.ProcessPath
-            ?? throw new RequestException(ExitCode.Failed, "this program's own path is unknown");
-        var keeperSocket = KeeperLink.SocketFor(socket);
-        using var keeper = new KeeperLink(
-            new KeeperStartInfo([program, "keeper", "--socket", keeperSocket, .. Log(log)], keeperSocket, log),
-            [program, "daemon", "--socket", socket, .. Flag(unmerge, "--unmerge-on-exit"), .. Flag(json, "--json")]);
+            ?? throw new RequestException(ExitCode.Failed, "this program's own path is unknown: no keeper can be started");
+        string[] again =
+        [
+            program, "daemon", "--socket", Path.GetFullPath(settings.Socket),
+            .. Flag(settings.UnmergeOnExit, "--unmerge-on-exit"),
+            .. Flag(settings.JsonLog, "--json"),
+            .. Flag(settings.Verbose, "--verbose"),
+        ];
+        using var keeper = new KeeperLink(program, settings.Socket, again, settings.LogFile);
         DaemonHost.Run(new DaemonOptions
         {
-            Socket = socket,
-            UnmergeOnExit = unmerge,
-            JsonLog = json,
-            LogLevel = verbose ? LogLevel.Debug : LogLevel.Information,
-            Detached = detached,
-            LogFile = log,
+            Socket = settings.Socket,
+            UnmergeOnExit = settings.UnmergeOnExit,
+            JsonLog = settings.JsonLog,
+            LogLevel = settings.Verbose ? LogLevel.Debug : LogLevel.Information,
+            Detached = settings.Detached,
+            LogFile = settings.LogFile,
             OpenTargets = () => LiveTargets.Open(keeper),
             Keeper = keeper,
         }).GetAwaiter().GetResult();
         return 0;
     }
 
-    private static string[] Log(string? path) => path is null ? [] : ["--log", path];
-
     private static string[] Flag(bool given, string name) => given ? [name] : [];
+
+    private sealed record Settings(
+        string Socket, bool UnmergeOnExit, bool JsonLog, bool Verbose, bool Detached, string? LogFile);
 }

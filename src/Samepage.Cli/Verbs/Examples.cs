@@ -63,7 +63,6 @@ internal static class Examples
             "samepage set pages_to_scan=1000 sleep_millisecs=20",
             "samepage set run=2                             stop and un-merge everything",
         ],
-        ["keeper"] = ["samepage keeper --socket /run/samepage-keeper.sock"],
         ["demo-worker"] = ["samepage demo-worker --index 0 --seed 1 --mebibytes 64"],
     };
 

@@ -1,36 +1,35 @@
-using System.CommandLine;
+using System.Runtime.CompilerServices;
 using Samepage.Daemon;
 using Samepage.Linux.Keeper;
 
 namespace Samepage.Cli.Verbs;
 
 /// <summary>
-/// The keeper, started by the daemon. Its own options are read before the command line parser is: it is to be small,
-/// quick to start, and lives long.
+/// <c>samepage keeper</c>: the process that serves merged memory when the daemon is not there. Started by the daemon,
+/// never by people, so it is in no help text.
 /// </summary>
 internal static class KeeperVerb
 {
-    private const string Name = "keeper";
+    internal static int? TryRun(string[] args, Terminal terminal) =>
+        args is ["keeper", ..] ? Run(args, terminal) : null;
 
-    internal static int? TryRun(string[] args)
+    // Of its own, so that no other verb loads it.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static int Run(string[] args, Terminal terminal)
     {
-        if (args.Length == 0 || args[0] != Name || args.Contains("--help"))
-        {
-            return null;
-        }
-
         try
         {
             return KeeperProcess.Run(KeeperOptions.Parse(args[1..]));
         }
-        catch (Exception error) when (error is ArgumentException or IOException)
+        catch (ArgumentException error)
         {
-            Console.Error.WriteLine(CommandLine.ErrorPrefix + error.Message);
-            return (int)(error is ArgumentException ? ExitCode.Usage : ExitCode.Failed);
+            terminal.Error.WriteLine(CommandLine.ErrorPrefix + error.Message);
+            return (int)ExitCode.Usage;
+        }
+        catch (IOException error)
+        {
+            terminal.Error.WriteLine(CommandLine.ErrorPrefix + error.Message);
+            return (int)ExitCode.Failed;
         }
     }
-
-    /// <summary>Only for --help.</summary>
-    internal static Command Create() =>
-        new(Name, "Serve page faults of merged memory; the daemon starts it (--socket PATH).") { Hidden = true };
 }

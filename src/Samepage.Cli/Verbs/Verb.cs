@@ -22,7 +22,6 @@ internal static class Verb
         GetVerb.Create(terminal),
         SetVerb.Create(terminal),
         DemoWorkerVerb.Create(),
-        KeeperVerb.Create(),
     ];
 
     /// <summary>--socket, on every verb that talks to a daemon.</summary>

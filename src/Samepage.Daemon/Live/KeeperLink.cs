@@ -5,220 +5,225 @@ using Samepage.Linux.Keeper;
 namespace Samepage.Daemon.Live;
 
 /// <summary>
-/// The daemon's connection to its keeper: started if there is none, and started again - with everything announced anew -
-/// when the keeper dies. What has been announced is remembered here for that. Thread-safe: the engine's loop announces,
-/// the client's watching thread reconnects.
+/// The daemon's connection to the keeper: started with the first target, found again after a restart, and replaced
+/// within a second when it dies, with everything announced anew. Used by the engine's thread; the watcher that notices a
+/// keeper's death comes on a thread of its own, hence the lock.
 /// </summary>
-public sealed class KeeperLink(KeeperStartInfo start, IReadOnlyList<string> daemonCommand)
-    : IMergedMemoryKeeper, IStateKeeper, IDisposable
+public sealed class KeeperLink : IMergedMemoryKeeper, IStateKeeper, IDisposable
 {
-    private readonly Lock _lock = new();
-    private readonly Dictionary<int, (ulong StartTicks, int Descriptor)> _targets = [];
-    private readonly Dictionary<string, int> _stores = new(StringComparer.Ordinal);
-    private KeeperClient? _client;
-    private string? _state;
-    private bool _leaving;
+    private readonly Lock gate = new();
+    private readonly KeeperStartInfo start;
+    private readonly IReadOnlyList<string> daemonCommand;
+    private readonly Dictionary<int, (ulong StartTicks, int Descriptor)> targets = [];
+    private readonly Dictionary<string, int> stores = new(StringComparer.Ordinal);
+    private KeeperClient? client;
+    private string? state;
+    private bool leaving;
 
-    /// <summary>The keeper's socket that belongs to a daemon's socket: /run/samepage.sock has
-    /// /run/samepage-keeper.sock.</summary>
-    public static string SocketFor(string daemonSocket)
+    /// <summary>A link that is not connected yet.</summary>
+    /// <param name="program">Full path of this program.</param>
+    /// <param name="daemonSocket">Socket of the daemon; the keeper's is beside it.</param>
+    /// <param name="daemonCommand">How to start the daemon again; empty for not at all.</param>
+    /// <param name="logFile">Where the keeper logs; null discards it.</param>
+    public KeeperLink(string program, string daemonSocket, IReadOnlyList<string> daemonCommand, string? logFile)
     {
-        const string ending = ".sock";
-        string path = Path.GetFullPath(daemonSocket);
-        string stem = path.EndsWith(ending, StringComparison.Ordinal) ? path[..^ending.Length] : path;
-        return stem + "-keeper" + ending;
+        var socket = SocketBeside(daemonSocket);
+        this.daemonCommand = daemonCommand;
+        start = new KeeperStartInfo([program, "keeper", "--socket", socket], socket, logFile);
     }
 
-    /// <summary>Connects, starting a keeper if none answers, and tells it who we are.</summary>
-    /// <exception cref="IOException">There is no keeper and none can be started.</exception>
-    public void Connect()
+    /// <summary>The keeper's socket for a daemon's.</summary>
+    public static string SocketBeside(string daemonSocket)
     {
-        lock (_lock)
-        {
-            Reconnect();
-        }
+        var path = Path.GetFullPath(daemonSocket);
+        return path.EndsWith(".sock", StringComparison.Ordinal) ? path[..^5] + "-keeper.sock" : path + "-keeper";
     }
 
     /// <inheritdoc/>
     public void Add(int pid, ulong startTicks, int descriptor)
     {
-        lock (_lock)
+        lock (gate)
         {
-            Call(client => client.Add(pid, startTicks, descriptor));
-            _targets[pid] = (startTicks, descriptor);
+            Connected().Add(pid, startTicks, descriptor);
+            targets[pid] = (startTicks, descriptor);
         }
     }
 
     /// <inheritdoc/>
     public void Drop(int pid)
     {
-        lock (_lock)
+        lock (gate)
         {
-            _targets.Remove(pid);
-            Call(client => client.Drop(pid));
+            if (targets.Remove(pid))
+            {
+                Quietly(keeper => keeper.Drop(pid));
+            }
         }
     }
 
     /// <inheritdoc/>
     public void KeepStore(string domain, int descriptor)
     {
-        lock (_lock)
+        lock (gate)
         {
-            Call(client => client.Store(domain, descriptor));
-            _stores[domain] = descriptor;
+            Connected().Store(domain, descriptor);
+            stores[domain] = descriptor;
         }
     }
 
     /// <inheritdoc/>
     public SafeFileHandle? TakeStore(string domain)
     {
-        lock (_lock)
+        lock (gate)
         {
-            return Call(client => client.TakeStore(domain));
+            return Find()?.TakeStore(domain);
         }
     }
 
     /// <inheritdoc/>
     public string? Load()
     {
-        lock (_lock)
+        lock (gate)
         {
-            return Call(client => client.GetState());
+            try
+            {
+                var text = Find()?.GetState();
+                state = string.IsNullOrEmpty(text) ? null : text;
+            }
+            catch (IOException)
+            {
+                state = null;
+            }
+
+            return state;
         }
     }
 
     /// <inheritdoc/>
     public void Save(string state)
     {
-        lock (_lock)
+        lock (gate)
         {
-            _state = state;
-            Call(client => client.PutState(state));
+            this.state = state;
+            Quietly(keeper => keeper.PutState(state));
         }
     }
 
     /// <inheritdoc/>
     public void Goodbye()
     {
-        lock (_lock)
+        lock (gate)
         {
-            _leaving = true;
-            try
-            {
-                _client?.Goodbye();
-            }
-            catch (IOException)
-            {
-                // A keeper that has gone needs no goodbye.
-            }
+            leaving = true;
+            Quietly(keeper => keeper.Goodbye());
         }
     }
 
     /// <inheritdoc/>
     public void Dispose()
     {
-        KeeperClient? client;
-        lock (_lock)
+        KeeperClient? last;
+        lock (gate)
         {
-            _leaving = true;
-            client = _client;
-            _client = null;
+            leaving = true;
+            last = client;
+            client = null;
         }
 
-        client?.Dispose(); // outside: it waits for its thread, which may be waiting for the lock
+        // Outside the lock: it waits for the watcher, which may be waiting for the lock.
+        last?.Dispose();
     }
 
-    private void Call(Action<KeeperClient> request) => Call(client =>
-    {
-        request(client);
-        return true;
-    });
-
-    // One attempt more, with a keeper that is new: requests are made so that repeating them is harmless.
-    private T Call<T>(Func<KeeperClient, T> request)
+    private void Quietly(Action<KeeperClient> action)
     {
         try
         {
-            return request(_client ?? throw new KeeperException("the keeper has not been connected"));
+            if (client is not null)
+            {
+                action(client);
+            }
         }
-        catch (KeeperException) when (_client is not null && !_leaving && !Answers(_client))
+        catch (IOException)
         {
-            Reconnect();
-            return request(_client!);
+            // The watcher brings a new keeper and tells it everything.
         }
     }
 
-    private static bool Answers(KeeperClient client)
+    /// <summary>The keeper if one is there already.</summary>
+    private KeeperClient? Find()
     {
-        try
+        if (client is null && KeeperClient.TryConnect(start.SocketPath) is { } found)
         {
-            client.Ping();
-            return true;
+            Introduce(found);
         }
-        catch (KeeperException)
+
+        return client;
+    }
+
+    private KeeperClient Connected()
+    {
+        if (client is null)
         {
-            return false;
+            Introduce(KeeperClient.EnsureRunning(start));
+        }
+
+        return client!;
+    }
+
+    private void Introduce(KeeperClient connected)
+    {
+        connected.Hello(Environment.ProcessId, daemonCommand);
+        connected.ConnectionLost += Reconnect;
+        client = connected;
+        foreach (var (domain, descriptor) in stores)
+        {
+            connected.Store(domain, descriptor);
+        }
+
+        foreach (var (pid, target) in targets)
+        {
+            try
+            {
+                connected.Add(pid, target.StartTicks, target.Descriptor);
+            }
+            catch (IOException)
+            {
+                // That process is gone.
+            }
+        }
+
+        if (state is not null)
+        {
+            connected.PutState(state);
         }
     }
 
     private void Reconnect()
     {
-        // The old client is not disposed here: its watching thread may be waiting for our lock, and Dispose waits for it.
-        KeeperClient client = KeeperClient.EnsureRunning(start);
-        KeeperClient? old = _client;
-        _client = client;
-        client.ConnectionLost += () => Lost(client);
-        client.Hello(Environment.ProcessId, daemonCommand);
-        foreach (var (domain, descriptor) in _stores)
+        const int attempts = 20;
+        for (var i = 0; i < attempts; i++)
         {
-            client.Store(domain, descriptor);
-        }
-
-        foreach (var (pid, (startTicks, descriptor)) in _targets.ToList())
-        {
-            Announce(client, pid, startTicks, descriptor);
-        }
-
-        if (_state is not null)
-        {
-            client.PutState(_state);
-        }
-
-        if (old is not null)
-        {
-            _ = Task.Run(old.Dispose);
-        }
-    }
-
-    private void Announce(KeeperClient client, int pid, ulong startTicks, int descriptor)
-    {
-        try
-        {
-            client.Add(pid, startTicks, descriptor);
-        }
-        catch (KeeperException)
-        {
-            _targets.Remove(pid); // it has ended meanwhile
-        }
-    }
-
-    private void Lost(KeeperClient client)
-    {
-        lock (_lock)
-        {
-            if (_leaving || _client != client)
+            lock (gate)
             {
-                return;
+                if (leaving)
+                {
+                    return;
+                }
+
+                try
+                {
+                    client?.Dispose();
+                    client = null;
+                    Introduce(KeeperClient.EnsureRunning(start));
+                    return;
+                }
+                catch (IOException)
+                {
+                    client = null;
+                }
             }
 
-            try
-            {
-                Reconnect();
-            }
-            catch (IOException)
-            {
-                // The next request tries again, and fails in the words of the keeper when it cannot either.
-            }
+            Thread.Sleep(50);
         }
     }
 }

@@ -1,94 +1,79 @@
-using System.Globalization;
+using Samepage.Daemon.Hosting;
 using Samepage.Linux;
 using Samepage.Linux.Host;
+using Samepage.Linux.Proc;
 
 namespace Samepage.Daemon.Live;
 
-/// <summary>Targets that are live processes: the live machine in the daemon's words.</summary>
+/// <summary>Targets that are live processes: the live machine, with its refusals turned into exit codes.</summary>
 public sealed class LiveTargets : ITargetProvider
 {
-    private const double NanosecondsPerMicrosecond = 1000;
-    private readonly LiveMachine _machine;
+    private readonly LiveMachine machine;
 
-    private LiveTargets(LiveMachine machine) => _machine = machine;
+    private LiveTargets(LiveMachine machine) => this.machine = machine;
 
     /// <inheritdoc/>
-    public IMachine Machine => _machine;
+    public IMachine Machine => machine;
 
-    /// <summary>Opens the live machine with its keeper.</summary>
-    /// <exception cref="RequestException">This host cannot do it, or the caller may not.</exception>
-    public static LiveTargets Open(KeeperLink keeper)
-    {
-        ArgumentNullException.ThrowIfNull(keeper);
-        return Translated(() =>
+    /// <summary>Opens the live machine.</summary>
+    /// <exception cref="RequestException">This host cannot do it.</exception>
+    public static ITargetProvider Open(IMergedMemoryKeeper keeper) =>
+        Asking(() =>
         {
             KernelFeatures.Probe().ThrowIfUnusable();
-            var machine = LiveMachine.Open(new LiveMachineOptions { Keeper = keeper });
-            try
-            {
-                keeper.Connect();
-                return new LiveTargets(machine);
-            }
-            catch
-            {
-                machine.Dispose();
-                throw;
-            }
+            return new LiveTargets(LiveMachine.Open(new LiveMachineOptions { Keeper = keeper }));
         });
-    }
 
     /// <inheritdoc/>
-    public string DefaultDomain(int pid) =>
-        ProcessFacts.RealUserId(pid) is { } uid
-            ? string.Create(CultureInfo.InvariantCulture, $"uid:{uid}")
-            : throw new RequestException(ExitCode.NotFound, $"there is no process {pid}");
+    public string DefaultDomain(int pid) => Asking(() => $"uid:{TargetProcess.RealUid(pid)}");
 
     /// <inheritdoc/>
     public ITarget Attach(int pid, string domain, IReadOnlyList<PageRange>? ranges) =>
-        Translated(() => _machine.Attach(pid, new AttachRequest { Domain = domain, Ranges = ranges }));
+        Asking(() => machine.Attach(pid, new AttachRequest { Domain = domain, Ranges = ranges }));
 
     /// <inheritdoc/>
     public void Detach(ITarget target)
     {
         var live = (LiveTarget)target;
-        if (!live.IsAlive)
+        if (live.IsAlive)
         {
-            _machine.Forget(live);
-            return;
+            _ = Asking(() => machine.Detach(live));
         }
-
-        Translated(() => _machine.Detach(live));
+        else
+        {
+            machine.Forget(live);
+        }
     }
 
     /// <inheritdoc/>
-    public IReadOnlyList<Samepage.Daemon.LeftBehind> FindLeftBehind() => Translated<IReadOnlyList<Samepage.Daemon.LeftBehind>>(() =>
-        [.. _machine.FindLeftBehind().Select(left => new Samepage.Daemon.LeftBehind(left.Pid, left.Domain, left.Ranges))]);
+    public IReadOnlyList<LeftBehind> FindLeftBehind() =>
+        [.. machine.FindLeftBehind().Select(left => new LeftBehind(left.Pid, left.Domain, left.Ranges))];
 
     /// <inheritdoc/>
     public StopTimes StopTimes()
     {
-        StopHistogram stops = _machine.StopTimes;
+        var times = machine.StopTimes;
         return new StopTimes(
-            stops.Count,
-            stops.Percentile(0.5) / NanosecondsPerMicrosecond,
-            stops.Percentile(0.99) / NanosecondsPerMicrosecond,
-            stops.MaxNanoseconds / NanosecondsPerMicrosecond,
-            [.. stops.Buckets().Select(bucket =>
-                new StopTimesBucket(bucket.UpTo / NanosecondsPerMicrosecond, bucket.Count))]);
+            times.Count, times.Percentile(0.5) / 1e3, times.Percentile(0.99) / 1e3, times.MaxNanoseconds / 1e3,
+            [.. times.Buckets().Select(bucket => new StopTimesBucket(bucket.UpTo / 1e3, bucket.Count))]);
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _machine.Dispose();
+    public void Dispose() => machine.Dispose();
 
-    private static T Translated<T>(Func<T> call)
+    private static T Asking<T>(Func<T> action)
     {
         try
         {
-            return call();
+            return action();
         }
         catch (TargetException error)
         {
             throw new RequestException(Code(error.Error), error.Message, error);
+        }
+        catch (IOException error)
+        {
+            throw new RequestException(ExitCode.Failed, error.Message, error);
         }
     }
 

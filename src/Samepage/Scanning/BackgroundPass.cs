@@ -40,6 +40,10 @@ internal sealed class BackgroundPass(EngineState state, Scanner scanner, SharedP
 
             _target++;
             _phase = Phase.Begin;
+            if (_target < state.Targets.Count && budget.IsWalkExhausted)
+            {
+                return false;
+            }
         }
 
         _target = 0;

@@ -26,25 +26,31 @@ internal sealed class Scanner(EngineState state, Matcher matcher)
         ScanCursor cursor = target.Cursor;
         while (true)
         {
-            while (!cursor.HasListed)
+            if (cursor.HasListed)
             {
-                if (cursor.Span == target.Spans.Count)
+                if (budget.IsExhausted)
                 {
-                    return true;
+                    return false;
                 }
 
-                if (!List(target, cursor) && budget.IsWalkExhausted)
-                {
-                    return cursor.Span == target.Spans.Count;
-                }
+                VisitListed(target, cursor, budget, atOnce);
             }
-
-            if (budget.IsExhausted)
+            else if (cursor.Span == target.Spans.Count)
+            {
+                return true;
+            }
+            else if (budget.IsWalkExhausted)
             {
                 return false;
             }
-
-            VisitListed(target, cursor, budget.Take(PageBatch.PagesMax), atOnce);
+            else
+            {
+                TimeSpan start = budget.WalkStart();
+                if (!List(target, cursor))
+                {
+                    budget.SpendWalk(start);
+                }
+            }
         }
     }
 
@@ -75,27 +81,26 @@ internal sealed class Scanner(EngineState state, Matcher matcher)
     public bool RetrySome(RegisteredTarget target, WakeBudget budget, long round, bool passingOnly)
     {
         PageRunList list = target.Pages.Retrying;
-        while (!budget.IsExhausted && list.TryTake(out uint id))
+        while (!budget.IsExhausted && !list.IsEmpty)
         {
-            if (state.TargetOf(id) != target)
+            for (long left = PagesBetweenLooks(budget); left > 0 && list.TryTake(out uint id);)
             {
-                continue;
-            }
+                var word = new PageWord(state.Pages[id]);
+                if (word.State != PageState.Unmergeable || state.TargetOf(id) != target)
+                {
+                    continue;
+                }
 
-            var word = new PageWord(state.Pages[id]);
-            if (word.State != PageState.Unmergeable)
-            {
-                continue;
-            }
+                if (!IsDue(word, round, passingOnly))
+                {
+                    target.Pages.Retry.Add(id);
+                    continue;
+                }
 
-            if (IsDue(word, round, passingOnly))
-            {
-                state.PagesScanned += budget.Take(1);
+                left--;
+                budget.Spend(1);
+                state.PagesScanned++;
                 matcher.ReadAgain(target, id, 0, word.Attempts);
-            }
-            else
-            {
-                target.Pages.Retry.Add(id);
             }
         }
 
@@ -106,27 +111,30 @@ internal sealed class Scanner(EngineState state, Matcher matcher)
     private bool Settle(RegisteredTarget target, PageRunList list, WakeBudget budget, bool ofThisPassToo)
     {
         bool parity = target.Pages.Parity;
-        while (!budget.IsExhausted)
+        while (!budget.IsExhausted && !list.IsEmpty)
         {
-            if (!list.TryTake(out uint id))
+            for (long left = PagesBetweenLooks(budget); left > 0 && list.TryTake(out uint id);)
             {
-                return true;
-            }
-
-            var word = new PageWord(state.Pages[id]);
-            // Not fresh any more: something else happened to it. Of this pass: it was written again meanwhile, and has
-            // its place in the other list. Of another target: the chunk was given back and taken again.
-            bool waits = word.State == PageState.Fresh && (ofThisPassToo || word.Flag != parity)
-                && state.TargetOf(id) == target;
-            if (waits)
-            {
-                state.PagesScanned += budget.Take(1);
-                matcher.Decide(target, id, word.Key, word.IsBroken);
+                var word = new PageWord(state.Pages[id]);
+                // Not fresh any more: something else happened to it. Of this pass: it was written again meanwhile, and
+                // has its place in the other list. Of another target: the chunk was given back and taken again.
+                bool waits = word.State == PageState.Fresh && (ofThisPassToo || word.Flag != parity)
+                    && state.TargetOf(id) == target;
+                if (waits)
+                {
+                    left--;
+                    budget.Spend(1);
+                    state.PagesScanned++;
+                    matcher.Decide(target, id, word.Key, word.IsBroken);
+                }
             }
         }
 
         return list.IsEmpty;
     }
+
+    // Asking for CPU time is a system call.
+    private static long PagesBetweenLooks(WakeBudget budget) => Math.Min(64, budget.VisitsLeft);
 
     private bool IsDue(PageWord word, long round, bool passingOnly)
     {
@@ -168,8 +176,9 @@ internal sealed class Scanner(EngineState state, Matcher matcher)
         return runs > 0;
     }
 
-    private void VisitListed(RegisteredTarget target, ScanCursor cursor, int pages, bool atOnce)
+    private void VisitListed(RegisteredTarget target, ScanCursor cursor, WakeBudget budget, bool atOnce)
     {
+        long pages = Math.Min(PageBatch.PagesMax, budget.VisitsLeft);
         _batch.Clear();
         while (_batch.Count < pages && cursor.TryTake(out ulong page))
         {
@@ -179,6 +188,7 @@ internal sealed class Scanner(EngineState state, Matcher matcher)
             }
         }
 
+        budget.Spend(_batch.Count);
         state.PagesScanned += _batch.Count;
         _batch.Read(target.Target, state.Digester);
         for (int i = 0; i < _batch.Count; i++)

@@ -8,7 +8,7 @@ internal sealed class WakeBudget(IMachine machine)
 {
     private long _visits;
     private TimeSpan _cpuEnd;
-    private TimeSpan _walkEnd;
+    private TimeSpan _walkLeft;
     private CancellationToken _cancel;
 
     public bool IsCancelled => _cancel.IsCancellationRequested;
@@ -17,16 +17,18 @@ internal sealed class WakeBudget(IMachine machine)
     public bool IsExhausted =>
         _visits <= 0 || IsCancelled || (_cpuEnd != TimeSpan.MaxValue && machine.CpuTime >= _cpuEnd);
 
-    /// <summary>True when walking over unwritten memory has taken its time.</summary>
-    public bool IsWalkExhausted =>
-        IsCancelled || (_walkEnd != TimeSpan.MaxValue && machine.CpuTime >= _walkEnd);
+    /// <summary>True when walking over unwritten memory has taken its time, or no page may be visited anyway.</summary>
+    public bool IsWalkExhausted => _walkLeft <= TimeSpan.Zero || IsExhausted;
+
+    /// <summary>Visits that may be made.</summary>
+    public long VisitsLeft => _visits;
 
     /// <summary>Anything, until cancelled.</summary>
     public void Unlimited(CancellationToken cancel)
     {
         _visits = long.MaxValue;
         _cpuEnd = TimeSpan.MaxValue;
-        _walkEnd = TimeSpan.MaxValue;
+        _walkLeft = TimeSpan.MaxValue;
         _cancel = cancel;
     }
 
@@ -41,7 +43,7 @@ internal sealed class WakeBudget(IMachine machine)
     {
         _visits = visits;
         _cpuEnd = TimeSpan.MaxValue;
-        _walkEnd = machine.CpuTime + walk;
+        _walkLeft = walk;
         _cancel = CancellationToken.None;
     }
 
@@ -50,15 +52,22 @@ internal sealed class WakeBudget(IMachine machine)
     {
         _visits = long.MaxValue;
         _cpuEnd = machine.CpuTime + quantum;
-        _walkEnd = _cpuEnd;
+        _walkLeft = TimeSpan.MaxValue;
         _cancel = CancellationToken.None;
     }
 
-    /// <summary>How many of <paramref name="wanted"/> visits may be made; they are counted.</summary>
-    public int Take(int wanted)
+    /// <summary>Counts visits.</summary>
+    public void Spend(int visits) => _visits -= visits;
+
+    /// <summary>Counts CPU time of walking, measured from <paramref name="start"/> until now.</summary>
+    public void SpendWalk(TimeSpan start)
     {
-        int allowed = (int)Math.Min(wanted, _visits);
-        _visits -= allowed;
-        return allowed;
+        if (_walkLeft != TimeSpan.MaxValue)
+        {
+            _walkLeft -= machine.CpuTime - start;
+        }
     }
+
+    /// <summary>Start of a measurement of walking.</summary>
+    public TimeSpan WalkStart() => _walkLeft == TimeSpan.MaxValue ? TimeSpan.Zero : machine.CpuTime;
 }
