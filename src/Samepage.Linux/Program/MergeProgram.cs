@@ -513,6 +513,14 @@ internal sealed class MergeProgram
         _b.Place(ref isZero);
         C.cmp(r8, Field(Op.Length));
         C.jae(open);
+        // Registering with fewer modes changes nothing (the kernel finds the mode wanted already there), so: off and on.
+        C.mov(rax, Field(Op.Start));
+        C.add(rax, r8);
+        C.mov(Head(Ctl.WakeArgument), rax);
+        C.mov(rax, Field(Op.Length));
+        C.sub(rax, r8);
+        C.mov(Head(Ctl.WakeArgument + 8), rax);
+        _b.Syscall(SYS_ioctl, Head(Ctl.TrackingFd), UFFDIO_UNREGISTER, Operand.AddressOf(Head(Ctl.WakeArgument)));
         Register(Ctl.TrackingFd, r8, null, UFFDIO_REGISTER_MODE_WP);
         _b.Place(ref open);
         C.mov(rax, Field(Op.Start));
