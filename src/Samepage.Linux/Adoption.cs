@@ -83,7 +83,7 @@ internal sealed record Adoption(string Domain, IReadOnlyList<PageRange>? Ranges,
             }
 
             using var area = ControlArea.Adopt(control);
-            if (area is null)
+            if (area is null || DaemonMark.LivingOther(area) is not null)
             {
                 return null;
             }

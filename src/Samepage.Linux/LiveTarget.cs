@@ -46,6 +46,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
         _tasks = process.Proc.Open("task", out _, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY);
         _own = new PageRange[3];
         NameOwnAreas();
+        DaemonMark.Write(control);
     }
 
     /// <inheritdoc/>
@@ -128,6 +129,13 @@ public sealed partial class LiveTarget : ITarget, IDisposable
         if (control is null)
         {
             return null;
+        }
+
+        if (DaemonMark.LivingOther(control) is { } other)
+        {
+            control.Dispose();
+            throw new TargetException(
+                TargetError.Refused, $"process {process.Pid} is attached to another daemon, process {other}", process.Pid);
         }
 
         byte[] record = new byte[ControlLayout.AdoptionBytes];

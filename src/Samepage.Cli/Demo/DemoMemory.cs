@@ -32,6 +32,18 @@ internal sealed class DemoMemory : IDisposable
     /// <summary>Number of pages.</summary>
     internal long Count => pages.Count;
 
+    /// <summary>A copy of every page.</summary>
+    internal IEnumerable<byte[]> Pages
+    {
+        get
+        {
+            for (long page = 0; page < Count; page++)
+            {
+                yield return pages[page].ToArray();
+            }
+        }
+    }
+
     /// <summary>Writes a new stamp into every 16th page: the same one as in all workers that wrote as often.</summary>
     /// <returns>Number of pages written.</returns>
     internal long Write()

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Runtime.CompilerServices;
+using Microsoft.Extensions.Logging;
 using Samepage.Cli.Client;
 using Samepage.Daemon;
 using Samepage.Daemon.Hosting;
@@ -48,14 +49,20 @@ internal static class DaemonVerb
     {
         var program = Environment.ProcessPath
             ?? throw new RequestException(ExitCode.Failed, "this program's own path is unknown: no keeper can be started");
-        string[] again = [program, "daemon", "--socket", Path.GetFullPath(settings.Socket)];
+        string[] again =
+        [
+            program, "daemon", "--socket", Path.GetFullPath(settings.Socket),
+            .. Flag(settings.UnmergeOnExit, "--unmerge-on-exit"),
+            .. Flag(settings.JsonLog, "--json"),
+            .. Flag(settings.Verbose, "--verbose"),
+        ];
         using var keeper = new KeeperLink(program, settings.Socket, again, settings.LogFile);
         DaemonHost.Run(new DaemonOptions
         {
             Socket = settings.Socket,
             UnmergeOnExit = settings.UnmergeOnExit,
             JsonLog = settings.JsonLog,
-            Verbose = settings.Verbose,
+            LogLevel = settings.Verbose ? LogLevel.Debug : LogLevel.Information,
             Detached = settings.Detached,
             LogFile = settings.LogFile,
             OpenTargets = () => LiveTargets.Open(keeper),
@@ -63,6 +70,8 @@ internal static class DaemonVerb
         }).GetAwaiter().GetResult();
         return 0;
     }
+
+    private static string[] Flag(bool given, string name) => given ? [name] : [];
 
     private sealed record Settings(
         string Socket, bool UnmergeOnExit, bool JsonLog, bool Verbose, bool Detached, string? LogFile);

@@ -15,38 +15,64 @@ internal static class DoctorVerb
         var json = Verb.Json();
         var verb = new Command("doctor", "Check what this host has and lacks.") { json };
         verb.SetAction(parsed => CommandLine.Guard(terminal, () => Report(
-            terminal, HostChecks.All(), parsed.GetValue(json))));
+            terminal, HostChecks(), parsed.GetValue(json))));
         return verb;
     }
 
-    internal static int Report(Terminal terminal, IReadOnlyList<HostCheck> checks, bool json)
+    internal static int Report(Terminal terminal, IReadOnlyList<KernelFeature> features, bool json)
     {
-        var supported = checks.All(check => check.Ok || !check.Needed);
+        var obstacles = features.Where(feature => feature.IsObstacle).ToList();
         if (json)
         {
-            var document = new DoctorDocument(supported, [.. checks.Select(check => new DoctorCheckDocument(
-                check.Name, State(check), check.Found, check.Ok ? "" : check.Hint))]);
+            var document = new DoctorDocument(obstacles.Count == 0, [.. features.Select(feature =>
+                new DoctorCheckDocument(feature.Name, State(feature), feature.Detail, feature.Remedy))]);
             terminal.Out.WriteLine(JsonSerializer.Serialize(document, DoctorJson.Default.DoctorDocument));
         }
         else
         {
             Table.Print(
                 terminal,
-                ["", "Requirement", "Found", "What to do"],
-                checks.Select(check => new[] { State(check), check.Name, check.Found, check.Ok ? "" : check.Hint }),
+                ["", "Requirement", "Found", "How to get it"],
+                features.Select(feature => new[] { State(feature), feature.Name, feature.Detail, feature.Remedy }),
                 textColumns: 4);
         }
 
-        if (!supported)
+        if (obstacles.Count > 0)
         {
-            var missing = checks.Where(check => check is { Ok: false, Needed: true }).Select(check => check.Name);
-            terminal.Error.WriteLine($"{CommandLine.ErrorPrefix}this host lacks: {string.Join(", ", missing)}");
+            terminal.Error.WriteLine($"{CommandLine.ErrorPrefix}this host lacks: "
+                + string.Join(", ", obstacles.Select(feature => feature.Name)));
         }
 
-        return (int)(supported ? ExitCode.Done : ExitCode.HostNotSupported);
+        return (int)(obstacles.Count == 0 ? ExitCode.Done : ExitCode.HostNotSupported);
     }
 
-    private static string State(HostCheck check) => check.Ok ? "ok" : check.Needed ? "missing" : "warning";
+    private static string State(KernelFeature feature) =>
+        feature.IsObstacle ? "missing" : feature.State == FeatureState.Present ? "ok" : "warning";
+
+    private static IReadOnlyList<KernelFeature> HostChecks()
+    {
+        KernelFeatures host = KernelFeatures.Probe();
+        return [.. host.All.Select(feature => Ksmd(feature, host.IsKsmdRunning)), Swap()];
+    }
+
+    // Present, but not to be wished for: the one feature whose presence deserves a warning.
+    private static KernelFeature Ksmd(KernelFeature feature, bool running) => feature.Name == "ksmd"
+        ? feature with
+        {
+            State = running ? FeatureState.Unknown : FeatureState.Present,
+            Remedy = running ? "echo 2 > /sys/kernel/mm/ksm/run, if nobody uses it" : "",
+        }
+        : feature;
+
+    private static KernelFeature Swap()
+    {
+        var areas = File.Exists("/proc/swaps") ? File.ReadAllLines("/proc/swaps").Length - 1 : 0;
+        return new KernelFeature(
+            "swap",
+            FeatureState.Present,
+            IsRequired: false,
+            areas <= 0 ? "none" : $"{areas} areas; swapped pages are merged when they come back");
+    }
 }
 
 internal sealed record DoctorDocument(bool Supported, IReadOnlyList<DoctorCheckDocument> Checks);

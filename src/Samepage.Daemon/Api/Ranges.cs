@@ -6,7 +6,7 @@ namespace Samepage.Daemon.Api;
 public static class Ranges
 {
     /// <summary>Most spans one registration may name.</summary>
-    public const int CountMax = 1024;
+    public const int CountMax = 128; // what fits into the record kept in a target for the next daemon
 
     private const ulong AddressMax = 1UL << 47;
 

@@ -131,8 +131,9 @@ public static class DaemonHost
 
     private static void AddLog(ILoggingBuilder logging, DaemonOptions options)
     {
-        logging.SetMinimumLevel(options.Verbose ? LogLevel.Debug : LogLevel.Information);
-        logging.AddFilter("Microsoft", options.Verbose ? LogLevel.Information : LogLevel.Warning);
+        logging.SetMinimumLevel(options.LogLevel);
+        var frameworks = options.LogLevel < LogLevel.Information ? LogLevel.Information : LogLevel.Warning;
+        logging.AddFilter("Microsoft", options.LogLevel > frameworks ? options.LogLevel : frameworks);
         logging.AddProvider(new StandardErrorLog(options.JsonLog));
     }
 }

@@ -1,3 +1,5 @@
+using Microsoft.Extensions.Logging;
+
 namespace Samepage.Daemon.Hosting;
 
 /// <summary>How a daemon is to run.</summary>
@@ -12,8 +14,8 @@ public sealed record DaemonOptions
     /// <summary>Logs as JSON lines.</summary>
     public bool JsonLog { get; init; }
 
-    /// <summary>Log also what is only of interest when something is wrong.</summary>
-    public bool Verbose { get; init; }
+    /// <summary>What is logged.</summary>
+    public LogLevel LogLevel { get; init; } = LogLevel.Information;
 
     /// <summary>Let go of standard error once requests are answered (a verb started this daemon).</summary>
     public bool Detached { get; init; }

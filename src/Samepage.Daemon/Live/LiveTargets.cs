@@ -1,5 +1,6 @@
 using Samepage.Daemon.Hosting;
 using Samepage.Linux;
+using Samepage.Linux.Host;
 using Samepage.Linux.Proc;
 
 namespace Samepage.Daemon.Live;
@@ -17,7 +18,11 @@ public sealed class LiveTargets : ITargetProvider
     /// <summary>Opens the live machine.</summary>
     /// <exception cref="RequestException">This host cannot do it.</exception>
     public static ITargetProvider Open(IMergedMemoryKeeper keeper) =>
-        Asking(() => new LiveTargets(LiveMachine.Open(new LiveMachineOptions { Keeper = keeper })));
+        Asking(() =>
+        {
+            KernelFeatures.Probe().ThrowIfUnusable();
+            return new LiveTargets(LiveMachine.Open(new LiveMachineOptions { Keeper = keeper }));
+        });
 
     /// <inheritdoc/>
     public string DefaultDomain(int pid) => Asking(() => $"uid:{TargetProcess.RealUid(pid)}");

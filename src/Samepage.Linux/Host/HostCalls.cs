@@ -17,11 +17,13 @@ internal static class HostCalls
     internal const long SYS_execve = 59;
     internal const long SYS_wait4 = 61;
     internal const long SYS_kill = 62;
+    internal const long SYS_dup3 = 292;
     internal const long SYS_prlimit64 = 302;
 
     internal const int AF_UNIX = 1;
     internal const int SOCK_STREAM_CLOEXEC = 1 | 0x80000;
     internal const int MSG_NOSIGNAL = 0x4000;
+    internal const int O_CLOEXEC = 0x80000;
     internal const int RLIMIT_NOFILE = 7;
     internal const int SIGINT = 2;
     internal const int SIGPIPE = 13;

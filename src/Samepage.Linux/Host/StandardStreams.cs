@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text;
 using Samepage.Linux.Interop;
@@ -42,10 +43,34 @@ internal static class StandardStreams
     /// Points standard error elsewhere for good: a daemon that a verb started lets go of the verb's pipe this way, and
     /// the verb takes the end of that pipe as "it is ready".
     /// </summary>
+    /// <remarks>System.Console keeps duplicates of its own, which would keep the pipe open: they go, too.</remarks>
     /// <param name="path">File to append to; /dev/null by default.</param>
     internal static void RedirectError(string? path)
     {
         using var file = new FileStream(path ?? "/dev/null", FileMode.Append, FileAccess.Write, FileShare.ReadWrite);
-        Libc.syscall(HostCalls.SYS_dup2, (nint)file.SafeFileHandle.DangerousGetHandle(), Error);
+        var replacement = (nint)file.SafeFileHandle.DangerousGetHandle();
+        var old = Target("/proc/self/fd/2");
+        foreach (var descriptor in Directory.GetFiles("/proc/self/fd"))
+        {
+            var number = int.Parse(Path.GetFileName(descriptor.AsSpan()), CultureInfo.InvariantCulture);
+            if (number != Error && old?.StartsWith("pipe:", StringComparison.Ordinal) == true && Target(descriptor) == old)
+            {
+                Libc.syscall(HostCalls.SYS_dup3, replacement, number, HostCalls.O_CLOEXEC);
+            }
+        }
+
+        Libc.syscall(HostCalls.SYS_dup2, replacement, Error);
+    }
+
+    private static string? Target(string link)
+    {
+        try
+        {
+            return new FileInfo(link).LinkTarget;
+        }
+        catch (IOException)
+        {
+            return null; // closed meanwhile
+        }
     }
 }

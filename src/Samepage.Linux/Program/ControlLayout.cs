@@ -42,6 +42,8 @@ internal static class ControlLayout
     public const int ReceivedControl = 0xA0;
     public const int ReceivedStore = 0xA8;
     public const int ReceivedDevice = 0xB0;
+    public const int DaemonPid = 0xB8;
+    public const int DaemonStartTicks = 0xC0;
     public const int RegisterArgument = 0x100;
     public const int MoveArgument = 0x140;
     public const int WakeArgument = 0x180;

@@ -45,6 +45,7 @@ internal sealed class RunningDaemon : IAsyncDisposable
             {
                 Socket = socket ?? NewSocket(),
                 UnmergeOnExit = unmergeOnExit,
+                LogLevel = Microsoft.Extensions.Logging.LogLevel.None,
                 OpenTargets = () => targets,
                 Keeper = keeper ?? new NoStateKeeper(),
             },
