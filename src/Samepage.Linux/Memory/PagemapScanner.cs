@@ -82,8 +82,8 @@ internal sealed class PagemapScanner : IDisposable
     /// last listed, and write-protects them in the same step so that the next write is noticed.
     /// </summary>
     /// <remarks>
-    /// The question that does this looks at every page's kind, 13 ns each. The kernel has a short way (1 ns) for the bare
-    /// question "written?", whose answer also names holes, zero pages and store pages. So that is asked first,
+    /// The question that does this looks at every page's kind, 13 ns each. The kernel has a short way (1 ns) for the
+    /// bare question "written?", whose answer also names holes, zero pages and store pages. So that is asked first,
     /// and the full question only about what it named.
     /// </remarks>
     /// <param name="cursor">Where to start; moved to where the next call starts.</param>
@@ -142,7 +142,8 @@ internal sealed class PagemapScanner : IDisposable
         return Scan(query, ref cursor, end, runs, out count, 0);
     }
 
-    /// <summary>Pages that are present and come from a file: in a merged mapping, those whose sharing is unbroken.</summary>
+    /// <summary>Pages that are present and come from a file: in a merged mapping, those whose sharing is
+    /// unbroken.</summary>
     internal ScanStatus Shared(ref ulong cursor, ulong end, Span<PageRange> runs, out int count)
     {
         pm_scan_arg query = new()
