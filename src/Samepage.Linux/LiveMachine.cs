@@ -83,7 +83,7 @@ public sealed class LiveMachine : IMachine, IDisposable
     {
         if (!_stores.TryGetValue(domain, out TmpfsStore? store))
         {
-            SafeFileHandle? left = Options.Keeper.TakeStore(domain) ?? process?.TakeDescriptor(number);
+            using SafeFileHandle? left = Options.Keeper.TakeStore(domain) ?? process?.TakeDescriptor(number);
             store = left is null ? TmpfsStore.Create(domain) : TmpfsStore.Adopt(domain, left);
             _stores.Add(domain, store);
             Options.Keeper.KeepStore(domain, (int)store.ReadOnlyDescriptor.DangerousGetHandle());

@@ -38,6 +38,12 @@ public sealed partial class LiveTarget
             return;
         }
 
+        if (!FiltersAllow())
+        {
+            Give(plans, PlanOutcome.Refused);
+            return;
+        }
+
         Look();
         _vmaEstimate = _classifier.Table.VmaCount;
         Batches(plans);

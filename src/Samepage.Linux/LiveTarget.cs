@@ -28,7 +28,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
     private readonly PageRange[] _own;
     private List<PageRange> _tracked = [];
     private ProcessStatm _lastStatm;
-    private long _nextFullLook;
+    private long _nextFullLook, _nextFlagLook;
     private bool _gone;
 
     private LiveTarget(LiveMachine machine, ProcessIdentity process, Adoption adoption, ControlArea control, TmpfsStore store)
@@ -43,6 +43,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
         _merged = process.TakeDescriptor((int)control.Header(ControlLayout.MergedFd));
         _classifier = new VmaClassifier(process.Proc);
         _scanner = PagemapScanner.Open(process.Proc);
+        _filterCount = process.Proc.TryReadStatus(_buffer, out ProcessStatus status) ? status.SeccompFilterCount : -1;
         _tasks = process.Proc.Open("task", out _, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY);
         _own = new PageRange[3];
         NameOwnAreas();
@@ -299,6 +300,8 @@ public sealed partial class LiveTarget : ITarget, IDisposable
             return false;
         }
 
+        // Flags that the application changes in place (mlock, MADV_DONTFORK) show in smaps only, which is slow to read.
+        force |= now >= _nextFlagLook;
         bool changed = _classifier.Refresh(
             new VmaRules { Store = _store.Identity, Own = _own, Tracked = _tracked }, force);
         TrackRegions();
@@ -307,6 +310,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
         long took = Stopwatch.GetTimestamp() - now;
         long interval = (long)(_machine.Options.FullLookInterval.TotalSeconds * Stopwatch.Frequency);
         _nextFullLook = Stopwatch.GetTimestamp() + Math.Max(interval, took * 100);
+        _nextFlagLook = force ? Stopwatch.GetTimestamp() + Math.Max(interval * 10, took * 1000) : _nextFlagLook;
         return changed;
     }
 
@@ -370,8 +374,6 @@ public sealed partial class LiveTarget : ITarget, IDisposable
         if (attempts == 0)
         {
             _tracked = [];
-            _ = RefreshRegions(force: false);
-            _nextFullLook = 0;
             _ = _classifier.Refresh(new VmaRules { Store = _store.Identity, Own = _own, Tracked = _tracked }, force: true);
             TrackRegions();
         }

@@ -153,6 +153,7 @@ internal sealed class MergeProgram
         _b.Syscall(SYS_madvise, Head(Ctl.WindowDropStart), Head(Ctl.WindowDropBytes), MADV_DONTNEED);
         _b.Place(ref noWindow);
         C.mov(__dword_ptr[r14 + Ctl.Done], 1);
+        _b.Syscall(SYS_futex, Operand.AddressOf(Head(Ctl.Done)), FUTEX_WAKE, 1);
         _b.Place(ref wait);
         C.mov(edx, __dword_ptr[r14 + Ctl.Mutex]);
         C.test(edx, FUTEX_OWNER_DIED);

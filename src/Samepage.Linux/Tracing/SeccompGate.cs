@@ -33,6 +33,7 @@ internal static class SeccompGate
             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, ulong.MaxValue, 0),
         new("mprotect(executable)", SYS_mprotect, Anywhere, 4096, PROT_READ | PROT_EXEC),
         new("munmap", SYS_munmap, Anywhere, 4096),
+        new("mremap", SYS_mremap, Anywhere, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, Anywhere),
         new("ioctl(USERFAULTFD_IOC_NEW)", SYS_ioctl, Descriptor, USERFAULTFD_IOC_NEW, 0x80800),
         new("ioctl(UFFDIO_REGISTER)", SYS_ioctl, Descriptor, UFFDIO_REGISTER, Anywhere),
         new("ioctl(UFFDIO_UNREGISTER)", SYS_ioctl, Descriptor, UFFDIO_UNREGISTER, Anywhere),
