@@ -10,18 +10,18 @@ namespace Samepage.Linux.Keeper;
 /// <para>
 /// The userfaultfds of forked children exist nowhere but in that table: the kernel hands them to whoever reads the
 /// parent's fork event. If they were closed because the keeper was killed, the kernel would drop the registration
-/// and show store bytes to the child. A shared table has no instant at which a descriptor is read but not yet saved: whatever the
-/// keeper gets is in the holder's table in the same step. The next keeper finds the holder by its name and takes all
-/// descriptors over with pidfd_getfd.
+/// and show store bytes to the child. A shared table has no instant at which a descriptor is read but not yet saved:
+/// whatever the keeper gets is in the holder's table in the same step. The next keeper finds the holder by its name
+/// and takes all descriptors over with pidfd_getfd.
 /// </para>
 /// <para>
-/// The holder runs some twenty instructions: block all signals, set its name, leave the session, unmap all memory but its own
-/// page of code, pause for ever. It therefore costs one page and the process itself.
+/// The holder runs some twenty instructions: block all signals, set its name, leave the session, unmap all memory but
+/// its own page of code, pause for ever. It therefore costs one page and the process itself.
 /// </para>
 /// Because it shares <em>all</em> descriptors, a dead keeper's sockets stay open until the next keeper kills the
 /// holder; so nobody may take an open connection as a sign of life (<see cref="KeeperClient"/> watches the process).
 /// </summary>
-internal static unsafe class DescriptorHolder
+internal static class DescriptorHolder
 {
     private const int CodePageBytes = 4096;
     private const int NameOffset = 0xE8;
@@ -93,7 +93,7 @@ internal static unsafe class DescriptorHolder
     }
 
     /// <summary>Starts a holder. Its process id, or -errno.</summary>
-    internal static int Start(string name)
+    internal static unsafe int Start(string name)
     {
         nint page = mmap(0, CodePageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (page == -1)
@@ -154,7 +154,7 @@ internal static unsafe class DescriptorHolder
 
     // The kernel writes the CPU number into this area whenever it schedules the thread; unmapping it without
     // unregistering would kill the holder. glibc publishes where it is, relative to the thread pointer.
-    private static nint RseqArea()
+    private static unsafe nint RseqArea()
     {
         nint libc = NativeLibrary.Load("libc.so.6");
         if (!NativeLibrary.TryGetExport(libc, "__rseq_offset", out nint offset)
@@ -174,7 +174,8 @@ internal static unsafe class DescriptorHolder
         foreach (string line in File.ReadLines(directory + "/status"))
         {
             // A killed holder stays as a zombie until its parent looks; it has no descriptors any more.
-            if (line.StartsWith("State:\tZ", StringComparison.Ordinal) || line.StartsWith("State:\tX", StringComparison.Ordinal))
+            if (line.StartsWith("State:\tZ", StringComparison.Ordinal)
+                || line.StartsWith("State:\tX", StringComparison.Ordinal))
             {
                 return false;
             }

@@ -4,8 +4,9 @@ using static Samepage.Linux.Keeper.KeeperNative;
 namespace Samepage.Linux.Keeper;
 
 /// <summary>
-/// The keeper goes first on the CPU and last in the OOM killer's list: application threads wait while it is not running, it
-/// needs next to no CPU time, and killing it frees next to nothing. Whatever it starts gets back what it had itself.
+/// The keeper goes first on the CPU and last in the OOM killer's list: application threads wait while it is not
+/// running, it needs next to no CPU time, and killing it frees next to nothing. Whatever it starts gets back what it
+/// had itself.
 /// </summary>
 internal static class KeeperPriority
 {
@@ -32,7 +33,8 @@ internal static class KeeperPriority
         }
     }
 
-    /// <summary>For a keeper just started, so that its start-up does not have to queue; while it waits, everybody waits.</summary>
+    /// <summary>For a keeper just started, so that its start-up does not have to queue; while it waits, everybody
+    /// waits.</summary>
     internal static void Favour(int pid) => _ = setpriority(PRIO_PROCESS, pid, MostFavoured);
 
     /// <summary>For a daemon just started.</summary>
@@ -44,7 +46,8 @@ internal static class KeeperPriority
         {
             if (s_scoreBefore is not null)
             {
-                File.WriteAllText(string.Create(CultureInfo.InvariantCulture, $"/proc/{pid}/oom_score_adj"), s_scoreBefore);
+                string path = string.Create(CultureInfo.InvariantCulture, $"/proc/{pid}/oom_score_adj");
+                File.WriteAllText(path, s_scoreBefore);
             }
         }
         catch (Exception problem) when (problem is IOException or UnauthorizedAccessException)
