@@ -83,7 +83,7 @@ internal sealed class DaemonSupervisor(int epoll, bool respawn, string? logPath,
         }
 
         _startAt = null;
-        int pid = DetachedProcess.Start(_command, logPath);
+        int pid = KeeperPriority.WithoutPrivileges(() => DetachedProcess.Start(_command, logPath));
         if (pid < 0)
         {
             KeeperLog.Write($"cannot start {_command[0]}: errno {-pid}");
@@ -91,7 +91,6 @@ internal sealed class DaemonSupervisor(int epoll, bool respawn, string? logPath,
             return;
         }
 
-        KeeperPriority.Restore(pid);
         KeeperLog.Write($"started {_command[0]} as {pid}");
         if (Watch(pid) < 0)
         {

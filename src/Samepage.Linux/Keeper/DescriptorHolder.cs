@@ -26,6 +26,7 @@ internal static class DescriptorHolder
     private const int CodePageBytes = 4096;
     private const int NameOffset = 0xE8;
     private const int NameBytesMax = 15;
+    private const int NameMillisecondsMax = 1000;
 
     // Position independent; rdi = address of the thread's rseq area or 0. Child's side starts at "child".
     private static ReadOnlySpan<byte> Code =>
@@ -109,7 +110,25 @@ internal static class DescriptorHolder
         int pid = mprotect(page, CodePageBytes, PROT_READ | PROT_EXEC) != 0 ? -Errno
             : (int)((delegate* unmanaged<nint, long>)page)(RseqArea());
         _ = Interop.Libc.syscall(SYS_munmap, page, CodePageBytes);
+        WaitForName(pid, name);
         return pid;
+    }
+
+    // Nothing may be entrusted to a holder that the next keeper could not find.
+    private static void WaitForName(int pid, string name)
+    {
+        long deadline = Environment.TickCount64 + NameMillisecondsMax;
+        string path = string.Create(CultureInfo.InvariantCulture, $"/proc/{pid}/comm");
+        while (pid > 0 && KeeperFiles.ReadShort(path).TrimEnd('\n') != name)
+        {
+            if (Environment.TickCount64 > deadline)
+            {
+                KeeperLog.Write($"holder {pid} has not taken its name after {NameMillisecondsMax} ms");
+                return;
+            }
+
+            Thread.Sleep(0);
+        }
     }
 
     /// <summary>Living holders with this name that are not <paramref name="except"/> and belong to our user.</summary>

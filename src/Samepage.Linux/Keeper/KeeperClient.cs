@@ -263,7 +263,7 @@ public sealed class KeeperClient : IDisposable
     {
         PollDescriptor dead = new() { fd = pidfd, events = POLLIN };
         // SAFETY: one entry.
-        return poll(&dead, 1, 0) != 0;
+        return poll(&dead, 1, 0) > 0;
     }
 
     // Watches the process, not the connection: that one stays open in the holder.
@@ -333,7 +333,8 @@ public sealed class KeeperClient : IDisposable
             {
                 // SAFETY: sent .. Length lies in the pinned array.
                 nint done = send(_socket, start + sent, (nuint)(request.Length - sent), MSG_NOSIGNAL);
-                sent += done > 0 ? (int)done : throw Lost();
+                // A limit on time makes the kernel report every signal instead of going on by itself.
+                sent += done > 0 ? (int)done : done < 0 && Errno == EINTR ? 0 : throw Lost();
             }
         }
 
@@ -376,7 +377,13 @@ public sealed class KeeperClient : IDisposable
         fixed (byte* start = _buffer)
         {
             // SAFETY: the pinned buffer's own length.
-            nint got = recv(_socket, start, (nuint)_buffer.Length, 0);
+            nint got;
+            do
+            {
+                got = recv(_socket, start, (nuint)_buffer.Length, 0);
+            }
+            while (got < 0 && Errno == EINTR);
+
             _begin = 0;
             _end = got > 0 ? (int)got : throw Lost();
         }

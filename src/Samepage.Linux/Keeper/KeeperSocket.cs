@@ -50,9 +50,15 @@ internal static class KeeperSocket
         // SAFETY: struct timeval is two 64-bit words; all arguments outlive the calls.
         _ = setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, time, 2 * sizeof(long));
         _ = setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, time, 2 * sizeof(long));
-        if (connect(fd, address, length) != 0)
+        int error;
+        do
         {
-            int error = Errno;
+            error = connect(fd, address, length) == 0 ? 0 : Errno;
+        }
+        while (error == EINTR);
+
+        if (error != 0)
+        {
             _ = close(fd);
             return -error;
         }
