@@ -4,7 +4,8 @@ using Xunit;
 
 namespace Samepage.Linux.Tests.Keeper;
 
-/// <summary>The keeper may die at any instant; targets and their forked children wait and never see stale bytes.</summary>
+/// <summary>The keeper may die at any instant; targets and their forked children wait and never see stale
+/// bytes.</summary>
 [Collection(KeeperTestsOneByOne.Name)]
 public sealed class KeeperKillTests(ITestOutputHelper output)
 {
