@@ -43,7 +43,8 @@ public sealed class ProcessTests
     {
         await using RunningDaemon daemon = await RunningDaemon.Start();
         using Process run = StartShell(
-            "ulimit -Sn 777; exec \"$0\" run --socket \"$1\" --all -- sh -c "
+            "ulimit -Sn 777; SAMEPAGE_SOFT_NOFILE=$(ulimit -Sn); export SAMEPAGE_SOFT_NOFILE; " // as the wrapper does
+            + "exec \"$0\" run --socket \"$1\" --all -- sh -c "
             + "'ulimit -Sn; grep SigIgn /proc/self/status; ls /proc/self/fd | wc -l; echo \"$SAMEPAGE_SOFT_NOFILE\"'",
             daemon.Socket);
         string[] lines = (await run.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken)).Split('\n');
