@@ -19,7 +19,7 @@ namespace Samepage.Daemon.Hosting;
 /// </summary>
 public static class DaemonHost
 {
-    private const long RequestBytesMax = 64 * 1024;
+    internal const long RequestBytesMax = 64 * 1024;
     private static readonly TimeSpan ShutdownTimeout = TimeSpan.FromMinutes(5); // un-merging much memory takes its time
 
     /// <summary>Runs until SIGTERM, SIGINT or <paramref name="stop"/>.</summary>
