@@ -273,7 +273,7 @@ public sealed partial class LiveTarget
         PrepareWindowDrop(plans);
         for (int attempt = 0; attempt < AttemptsMax; attempt++)
         {
-            WindowResult result = RunWindow(onlyThread: onlyCalls ? AnyThread(attempt) : 0);
+            WindowResult result = RunWindow(onlyThread: onlyCalls || _machine.Options.StopsOneThreadOnly ? AnyThread(attempt) : 0);
             if (result.Status == WindowStatus.Done)
             {
                 if (!onlyCalls)
