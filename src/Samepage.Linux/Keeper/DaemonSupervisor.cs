@@ -45,7 +45,7 @@ internal sealed class DaemonSupervisor(int epoll, bool respawn, string? logPath,
         _pid = pid;
         epoll_event interest = new() { events = EPOLLIN, data = KeeperTag.Make(KeeperTag.Daemon, pidfd) };
         // SAFETY: the kernel copies the event during the call.
-        return epoll_ctl(epoll, EPOLL_CTL_ADD, pidfd, &interest) == 0 ? 0 : -Errno;
+        return epoll_ctl(epoll, EPOLL_CTL_ADD, pidfd, &interest) == 0 ? 0 : -LastErrno;
     }
 
     /// <summary>The daemon said goodbye: no successor is wanted.</summary>

@@ -99,7 +99,7 @@ internal static class DescriptorHolder
         nint page = mmap(0, CodePageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (page == -1)
         {
-            return -Errno;
+            return -LastErrno;
         }
 
         // SAFETY: a fresh page; code, mask and name fit by construction (Code ends before MaskOffset).
@@ -107,7 +107,7 @@ internal static class DescriptorHolder
         Code.CopyTo(code);
         code.Slice(MaskOffset, sizeof(ulong)).Fill(0xFF);
         Encoding.ASCII.GetBytes(name.AsSpan(0, Math.Min(name.Length, NameBytesMax)), code[NameOffset..]);
-        int pid = mprotect(page, CodePageBytes, PROT_READ | PROT_EXEC) != 0 ? -Errno
+        int pid = mprotect(page, CodePageBytes, PROT_READ | PROT_EXEC) != 0 ? -LastErrno
             : (int)((delegate* unmanaged<nint, long>)page)(RseqArea());
         _ = Interop.Libc.syscall(SYS_munmap, page, CodePageBytes);
         WaitForName(pid, name);

@@ -13,7 +13,7 @@ internal static class FaultFill
     {
         uffdio_zeropage call = new() { range = new uffdio_range { start = address, len = bytes } };
         // SAFETY: the argument has the kernel's layout and lives on this frame for the whole call.
-        return ioctl(fd, UFFDIO_ZEROPAGE, &call) == 0 || call.zeropage > 0 ? call.zeropage : -Errno;
+        return ioctl(fd, UFFDIO_ZEROPAGE, &call) == 0 || call.zeropage > 0 ? call.zeropage : -LastErrno;
     }
 
     /// <summary>Fills fresh pages from <paramref name="source"/>; replaces write-protect markers.</summary>
@@ -21,7 +21,7 @@ internal static class FaultFill
     {
         uffdio_copy call = new() { dst = address, src = (ulong)source, len = bytes };
         // SAFETY: the caller's buffer has at least `bytes` bytes, and the kernel only reads it.
-        return ioctl(fd, UFFDIO_COPY, &call) == 0 || call.copy > 0 ? call.copy : -Errno;
+        return ioctl(fd, UFFDIO_COPY, &call) == 0 || call.copy > 0 ? call.copy : -LastErrno;
     }
 
     /// <summary>Maps what the file has there.</summary>
@@ -29,7 +29,7 @@ internal static class FaultFill
     {
         uffdio_continue call = new() { range = new uffdio_range { start = address, len = bytes } };
         // SAFETY: as above.
-        return ioctl(fd, UFFDIO_CONTINUE, &call) == 0 || call.mapped > 0 ? call.mapped : -Errno;
+        return ioctl(fd, UFFDIO_CONTINUE, &call) == 0 || call.mapped > 0 ? call.mapped : -LastErrno;
     }
 
     /// <summary>Lets waiting threads look again, without changing anything.</summary>
@@ -55,6 +55,6 @@ internal static class FaultFill
             }
         }
 
-        KeeperLog.Write($"cannot wake the waiters of a userfaultfd: errno {Errno}");
+        KeeperLog.Write($"cannot wake the waiters of a userfaultfd: errno {LastErrno}");
     }
 }

@@ -97,7 +97,7 @@ internal sealed class FaultServer : IDisposable
         // SAFETY: the kernel copies the event during the call.
         if (epoll_ctl(_epoll, EPOLL_CTL_ADD, fd, &interest) != 0)
         {
-            KeeperLog.Write($"cannot watch a userfaultfd: errno {Errno}");
+            KeeperLog.Write($"cannot watch a userfaultfd: errno {LastErrno}");
         }
 
         // A dead keeper may have read faults without answering them. The kernel does not report them again, so all who
@@ -129,7 +129,7 @@ internal sealed class FaultServer : IDisposable
         nint bytes = read(fd, _messages, (nuint)(MessagesPerRead * sizeof(uffd_msg)));
         if (bytes < 0)
         {
-            ReadFailed(fd, Errno);
+            ReadFailed(fd, LastErrno);
             return;
         }
 

@@ -334,7 +334,7 @@ public sealed class KeeperClient : IDisposable
                 // SAFETY: sent .. Length lies in the pinned array.
                 nint done = send(_socket, start + sent, (nuint)(request.Length - sent), MSG_NOSIGNAL);
                 // A limit on time makes the kernel report every signal instead of going on by itself.
-                sent += done > 0 ? (int)done : done < 0 && Errno == EINTR ? 0 : throw Lost();
+                sent += done > 0 ? (int)done : done < 0 && LastErrno == EINTR ? 0 : throw Lost();
             }
         }
 
@@ -382,7 +382,7 @@ public sealed class KeeperClient : IDisposable
             {
                 got = recv(_socket, start, (nuint)_buffer.Length, 0);
             }
-            while (got < 0 && Errno == EINTR);
+            while (got < 0 && LastErrno == EINTR);
 
             _begin = 0;
             _end = got > 0 ? (int)got : throw Lost();
@@ -393,7 +393,7 @@ public sealed class KeeperClient : IDisposable
     {
         // Whatever arrives from now on would be taken for the answer to another request.
         _broken = true;
-        return new KeeperException($"the keeper {KeeperPid} does not answer (errno {Errno})");
+        return new KeeperException($"the keeper {KeeperPid} does not answer (errno {LastErrno})");
     }
 
     private static string Text(FormattableString text) => FormattableString.Invariant(text);

@@ -41,7 +41,7 @@ internal sealed class KeeperConnection(int fd) : IDisposable
             {
                 _inputBytes += (int)got;
             }
-            else if (got == 0 || Errno is not (EAGAIN or EINTR))
+            else if (got == 0 || LastErrno is not (EAGAIN or EINTR))
             {
                 IsOver = true;
             }
@@ -107,7 +107,7 @@ internal sealed class KeeperConnection(int fd) : IDisposable
                 nint done = send(fd, start + sent, (nuint)(_output.Length - sent), MSG_NOSIGNAL);
                 if (done < 0)
                 {
-                    IsOver |= Errno is not (EAGAIN or EINTR);
+                    IsOver |= LastErrno is not (EAGAIN or EINTR);
                     break;
                 }
 

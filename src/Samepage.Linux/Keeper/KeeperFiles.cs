@@ -127,7 +127,7 @@ internal static class KeeperFiles
             {
                 // SAFETY: start + done .. Length lies in the pinned span.
                 nint written = write(fd, start + done, (nuint)(bytes.Length - done));
-                if (written <= 0 && Errno != EINTR)
+                if (written <= 0 && LastErrno != EINTR)
                 {
                     return false;
                 }

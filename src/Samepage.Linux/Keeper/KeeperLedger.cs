@@ -48,7 +48,7 @@ internal sealed class KeeperLedger : IDisposable
 
         if (next < 0 || !KeeperFiles.WriteAll(next, text))
         {
-            KeeperLog.Write($"cannot save the ledger: errno {Errno}");
+            KeeperLog.Write($"cannot save the ledger: errno {LastErrno}");
             return;
         }
 

@@ -184,7 +184,7 @@ internal static unsafe partial class KeeperNative
     [LibraryImport("libc")]
     internal static partial int posix_spawnattr_setsigdefault(void* attributes, void* set);
 
-    internal static int Errno => Marshal.GetLastPInvokeError();
+    internal static int LastErrno => Marshal.GetLastPInvokeError();
 
     /// <summary>A descriptor for a process; becomes readable when it dies. -errno on failure.</summary>
     internal static int PidfdOpen(int pid) => (int)OrErrno(Interop.Libc.syscall(SYS_pidfd_open, pid));
@@ -204,5 +204,5 @@ internal static unsafe partial class KeeperNative
         _ = Interop.Libc.syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, (nint)limit);
     }
 
-    internal static long OrErrno(long result) => result == -1 ? -Errno : result;
+    internal static long OrErrno(long result) => result == -1 ? -LastErrno : result;
 }

@@ -64,7 +64,7 @@ public static class KeeperProcess
         if (lockFile < 0)
         {
             throw new IOException(
-                $"cannot create {KeeperSocket.OwnerFile(path)} (errno {Errno}); choose another --socket");
+                $"cannot create {KeeperSocket.OwnerFile(path)} (errno {LastErrno}); choose another --socket");
         }
 
         try

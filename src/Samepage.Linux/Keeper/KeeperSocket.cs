@@ -31,7 +31,7 @@ internal static class KeeperSocket
         _ = unlink(address + PathOffset);
         if (bind(fd, address, length) != 0 || chmod(address + PathOffset, 0x180) != 0 || listen(fd, Backlog) != 0)
         {
-            int error = Errno;
+            int error = LastErrno;
             _ = close(fd);
             return -error;
         }
@@ -53,7 +53,7 @@ internal static class KeeperSocket
         int error;
         do
         {
-            error = connect(fd, address, length) == 0 ? 0 : Errno;
+            error = connect(fd, address, length) == 0 ? 0 : LastErrno;
         }
         while (error == EINTR);
 

@@ -26,6 +26,12 @@ public interface IPageStore
     /// <summary>Name of the trust domain.</summary>
     string Domain { get; }
 
+    /// <summary>
+    /// Slots from here on have never been written. Above 0 only in a store taken over from an earlier daemon: which of
+    /// the slots below are in use is not known, they are asked to be reclaimed unless a target turns out to map them.
+    /// </summary>
+    uint EndSlot => 0;
+
     /// <summary>Writes whole pages into consecutive unused slots. Slots for which
     /// <see cref="StoreLayout.IsUsable"/> is false are never written.</summary>
     /// <exception cref="IOException">No memory for the pages; nothing was published.</exception>

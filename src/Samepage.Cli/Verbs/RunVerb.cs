@@ -1,0 +1,93 @@
+using System.CommandLine;
+using Samepage.Cli.Client;
+using Samepage.Daemon;
+using Samepage.Daemon.Api;
+using Samepage.Linux.Host;
+using Samepage.Linux.Interop;
+
+namespace Samepage.Cli.Verbs;
+
+/// <summary>
+/// Becomes a command whose memory is merged from its start on. The daemon learns this process's id beforehand and
+/// attaches when the connection closes, which the kernel does at the execve; so pid, parent, terminal and exit code are
+/// the command's own, and nothing of ours stands in between.
+/// </summary>
+internal static class RunVerb
+{
+    private static readonly string[] OptionsWithValue = ["--domain", "--socket"];
+
+    internal static Command Create(Terminal terminal)
+    {
+        var socket = Verb.Socket();
+        var json = Verb.Json();
+        json.Hidden = true; // the output is the command's own
+        var domain = AttachVerb.Domain();
+        var all = new Option<bool>("--all")
+        {
+            Description = "Merge all memory of the command and of its children that can be merged",
+        };
+        var command = new Argument<string[]>("COMMAND")
+        {
+            Description = "The command and its arguments",
+            Arity = ArgumentArity.OneOrMore,
+        };
+        var verb = new Command("run", "Run a command and merge its memory.") { all, domain, socket, json, command };
+        verb.SetAction(parsed => CommandLine.Guard(terminal, () =>
+        {
+            if (!parsed.GetValue(all))
+            {
+                throw new RequestException(
+                    ExitCode.Usage,
+                    "run merges everything a command has, or nothing: say --all (samepage run --all -- COMMAND)");
+            }
+
+            Domains.Check(parsed.GetValue(domain));
+            return Become(
+                parsed.GetRequiredValue(command), parsed.GetRequiredValue(socket), parsed.GetValue(domain));
+        }));
+        return verb;
+    }
+
+    /// <summary>
+    /// Puts "--" before the command where the user left it out: the command's own options are not ours to read.
+    /// </summary>
+    internal static string[] SeparateCommand(string[] args)
+    {
+        if (args.Length == 0 || args[0] != "run")
+        {
+            return args;
+        }
+
+        for (var i = 1; i < args.Length && args[i] != "--"; i++)
+        {
+            if (OptionsWithValue.Contains(args[i]))
+            {
+                i++;
+            }
+            else if (!args[i].StartsWith('-'))
+            {
+                return [.. args[..i], "--", .. args[i..]];
+            }
+        }
+
+        return args;
+    }
+
+    private static int Become(string[] command, string socket, string? domain)
+    {
+        var program = ProgramReplacement.Find(command[0])
+            ?? throw new RequestException(ExitCode.NotFound, $"there is no program {command[0]}");
+        using var client = DaemonStarter.Connect(socket);
+        client.Attach(new AttachBody
+        {
+            Pid = Environment.ProcessId,
+            Domain = domain,
+            FollowChildren = true,
+            AfterExec = true,
+        });
+        var errno = ProgramReplacement.Execute(program, ProgramReplacement.LastArguments(command.Length));
+        throw errno == Errno.EACCES
+            ? new RequestException(ExitCode.NotPermitted, $"{program} may not be executed")
+            : new RequestException(ExitCode.Failed, $"{program} could not be executed (errno {errno})");
+    }
+}

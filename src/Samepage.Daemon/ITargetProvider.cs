@@ -1,0 +1,58 @@
+namespace Samepage.Daemon;
+
+/// <summary>
+/// Where the daemon gets its targets from: the live machine, or a double in tests. All members are called on the
+/// engine's loop thread only, the opening included, because a tracer is one thread.
+/// Every refusal is a <see cref="RequestException"/>.
+/// </summary>
+public interface ITargetProvider : IDisposable
+{
+    /// <summary>The machine whose address spaces the targets are.</summary>
+    IMachine Machine { get; }
+
+    /// <summary>The trust domain of a process when nobody names one: "uid:N", its real user.</summary>
+    string DefaultDomain(int pid);
+
+    /// <summary>Takes a process under care. Nothing is left in it when this throws.</summary>
+    /// <param name="pid">Process id.</param>
+    /// <param name="domain">Trust domain.</param>
+    /// <param name="ranges">Spans to restrict merging to; null for everything that can be merged.</param>
+    ITarget Attach(int pid, string domain, IReadOnlyList<PageRange>? ranges);
+
+    /// <summary>Removes every trace from a target that the engine has un-merged, or forgets a dead one.</summary>
+    void Detach(ITarget target);
+
+    /// <summary>Processes that still carry what an earlier daemon put into them.</summary>
+    IReadOnlyList<LeftBehind> FindLeftBehind();
+
+    /// <summary>How long targets were stopped so far.</summary>
+    StopTimes StopTimes();
+}
+
+/// <summary>A process that an earlier daemon left merged.</summary>
+/// <param name="Pid">Process id.</param>
+/// <param name="Domain">Trust domain its pages came from.</param>
+/// <param name="Ranges">Spans it was restricted to; null for none.</param>
+public sealed record LeftBehind(int Pid, string Domain, IReadOnlyList<PageRange>? Ranges);
+
+/// <summary>Distribution of the times targets were stopped for a batch, in microseconds.</summary>
+/// <param name="Count">Number of stops.</param>
+/// <param name="P50Microseconds">Median.</param>
+/// <param name="P99Microseconds">99th percentile.</param>
+/// <param name="MaxMicroseconds">Longest stop.</param>
+/// <param name="Buckets">Stops by upper bound, ascending; only buckets that are not empty.</param>
+public sealed record StopTimes(
+    long Count,
+    double P50Microseconds,
+    double P99Microseconds,
+    double MaxMicroseconds,
+    IReadOnlyList<StopTimesBucket> Buckets)
+{
+    /// <summary>No stop yet.</summary>
+    public static StopTimes None { get; } = new(0, 0, 0, 0, []);
+}
+
+/// <summary>One bucket of <see cref="StopTimes"/>.</summary>
+/// <param name="UpToMicroseconds">Upper bound, inclusive.</param>
+/// <param name="Count">Stops that took at most this and more than the bound before.</param>
+public sealed record StopTimesBucket(double UpToMicroseconds, long Count);

@@ -1,0 +1,88 @@
+using Samepage.Daemon.Hosting;
+using Samepage.Linux;
+using Samepage.Linux.Host;
+using Samepage.Linux.Proc;
+
+namespace Samepage.Daemon.Live;
+
+/// <summary>Targets that are live processes: the live machine, with its refusals turned into exit codes.</summary>
+public sealed class LiveTargets : ITargetProvider
+{
+    private readonly LiveMachine machine;
+
+    private LiveTargets(LiveMachine machine) => this.machine = machine;
+
+    /// <inheritdoc/>
+    public IMachine Machine => machine;
+
+    /// <summary>Opens the live machine.</summary>
+    /// <exception cref="RequestException">This host cannot do it.</exception>
+    public static ITargetProvider Open(IMergedMemoryKeeper keeper) =>
+        Asking(() =>
+        {
+            KernelFeatures.Probe().ThrowIfUnusable();
+            return new LiveTargets(LiveMachine.Open(new LiveMachineOptions { Keeper = keeper }));
+        });
+
+    /// <inheritdoc/>
+    public string DefaultDomain(int pid) => Asking(() => $"uid:{TargetProcess.RealUid(pid)}");
+
+    /// <inheritdoc/>
+    public ITarget Attach(int pid, string domain, IReadOnlyList<PageRange>? ranges) =>
+        Asking(() => machine.Attach(pid, new AttachRequest { Domain = domain, Ranges = ranges }));
+
+    /// <inheritdoc/>
+    public void Detach(ITarget target)
+    {
+        var live = (LiveTarget)target;
+        if (live.IsAlive)
+        {
+            _ = Asking(() => machine.Detach(live));
+        }
+        else
+        {
+            machine.Forget(live);
+        }
+    }
+
+    /// <inheritdoc/>
+    public IReadOnlyList<LeftBehind> FindLeftBehind() =>
+        [.. machine.FindLeftBehind().Select(left => new LeftBehind(left.Pid, left.Domain, left.Ranges))];
+
+    /// <inheritdoc/>
+    public StopTimes StopTimes()
+    {
+        var times = machine.StopTimes;
+        return new StopTimes(
+            times.Count, times.Percentile(0.5) / 1e3, times.Percentile(0.99) / 1e3, times.MaxNanoseconds / 1e3,
+            [.. times.Buckets().Select(bucket => new StopTimesBucket(bucket.UpTo / 1e3, bucket.Count))]);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => machine.Dispose();
+
+    private static T Asking<T>(Func<T> action)
+    {
+        try
+        {
+            return action();
+        }
+        catch (TargetException error)
+        {
+            throw new RequestException(Code(error.Error), error.Message, error);
+        }
+        catch (IOException error)
+        {
+            throw new RequestException(ExitCode.Failed, error.Message, error);
+        }
+    }
+
+    private static ExitCode Code(TargetError error) => error switch
+    {
+        TargetError.NoSuchProcess or TargetError.NoSuchRegion => ExitCode.NotFound,
+        TargetError.NotPermitted => ExitCode.NotPermitted,
+        TargetError.HostNotSupported => ExitCode.HostNotSupported,
+        TargetError.Usage => ExitCode.Usage,
+        _ => ExitCode.Failed,
+    };
+}

@@ -1,0 +1,305 @@
+using Microsoft.Extensions.Logging;
+using Samepage.Daemon.Api;
+
+namespace Samepage.Daemon.Loop;
+
+/// <summary>
+/// What requests mean: owns the engine and the attached targets. Lives on the loop's thread and is used by nobody else.
+/// A request that is refused has changed nothing.
+/// </summary>
+public sealed class Supervisor : IDisposable
+{
+    /// <summary>Most processes that can be attached at once.</summary>
+    public const int TargetsMax = 4096;
+
+    private readonly ITargetProvider provider;
+    private readonly IStateKeeper keeper;
+    private readonly EventHub events;
+    private readonly ILogger log;
+    private readonly Action serveLookers;
+    private readonly Engine engine;
+    private readonly FollowedProcesses followed;
+
+    /// <summary>Opens with what the keeper has kept and what an earlier daemon left behind.</summary>
+    /// <param name="provider">Where targets come from; disposed with this.</param>
+    /// <param name="keeper">Where registrations survive the daemon.</param>
+    /// <param name="events">Told what happens.</param>
+    /// <param name="log">Log.</param>
+    /// <param name="serveLookers">Called in the middle of long work, when counters are consistent.</param>
+    /// <param name="seed">Seed of the digests: secret and new for every daemon.</param>
+    public Supervisor(
+        ITargetProvider provider,
+        IStateKeeper keeper,
+        EventHub events,
+        ILogger log,
+        Action serveLookers,
+        ulong seed)
+    {
+        ArgumentNullException.ThrowIfNull(provider);
+        this.provider = provider;
+        this.keeper = keeper;
+        this.events = events;
+        this.log = log;
+        this.serveLookers = serveLookers;
+        engine = new Engine(provider.Machine, new Knobs(), seed);
+        followed = new FollowedProcesses(TryAttachFollowed);
+        new SavedRegistrations(this, keeper, provider, log).Restore();
+    }
+
+    internal Engine Engine => engine;
+
+    internal FollowedProcesses Followed => followed;
+
+    internal bool HasTargets => engine.Targets.Count > 0 || followed.Any;
+
+    internal TimeSpan Step() => engine.Step();
+
+    /// <summary>Notices targets that have ended and children that have appeared.</summary>
+    internal void Housekeep()
+    {
+        var changed = ForgetEnded();
+        changed |= followed.Look(pid => Find(pid) is not null);
+        if (changed)
+        {
+            Save();
+        }
+    }
+
+    internal TargetDocument Attach(int pid, string? domain, IReadOnlyList<PageRange>? ranges, bool followChildren)
+    {
+        var target = Register(pid, domain, ranges);
+        if (followChildren)
+        {
+            followed.Add(pid, domain);
+        }
+
+        Save();
+        return Snapshot.Target(target, followChildren);
+    }
+
+    internal UnmergeDocument Detach(int pid, IProgress<EngineProgress>? progress, CancellationToken cancel)
+    {
+        var target = Find(pid) ?? throw NotAttached(pid);
+        var report = Unmerge([target], progress, cancel);
+        if (target.Target.IsAlive && !report.Complete)
+        {
+            throw new RequestException(ExitCode.Failed, CancelledOrLeft(target, report));
+        }
+
+        provider.Detach(target.Target);
+        engine.Unregister(target);
+        followed.Forget(pid);
+        Tell("detached", $"process {pid} ({target.Target.Name}) is detached", pid);
+        Save();
+        return Snapshot.Unmerge(report, [target]);
+    }
+
+    internal MergeDocument Merge(
+        IReadOnlyList<int>? pids, IProgress<EngineProgress>? progress, CancellationToken cancel)
+    {
+        if (engine.Knobs.Run == 2)
+        {
+            throw new RequestException(ExitCode.Failed, "run is 2 (un-merged): set run=1 or run=0 before merging");
+        }
+
+        var report = engine.Merge(Select(pids), Watched(progress), cancel);
+        Tell("merged", $"{report.PagesMerged} pages merged, {report.ZeroPages} zero pages, "
+            + $"{report.BytesSaved} bytes saved in {report.Elapsed.TotalSeconds:0.000} s", null);
+        return Snapshot.Merge(report);
+    }
+
+    internal UnmergeDocument Unmerge(
+        IReadOnlyList<int>? pids, IProgress<EngineProgress>? progress, CancellationToken cancel)
+    {
+        var targets = Select(pids);
+        var report = Unmerge(targets, progress, cancel);
+        Tell("unmerged", $"{report.PagesUnmerged} pages un-merged, {report.PagesLeft} left", null);
+        return Snapshot.Unmerge(report, targets ?? engine.Targets);
+    }
+
+    internal StatusDocument Status() => Snapshot.Status(engine.Status(), engine.Targets.Count, provider.StopTimes());
+
+    internal TargetsDocument List() =>
+        new([.. engine.Targets.Select(target => Snapshot.Target(target, followed.Contains(target.Target.Pid)))]);
+
+    internal TargetDocument Get(int pid) =>
+        Snapshot.Target(Find(pid) ?? throw NotAttached(pid), followed.Contains(pid));
+
+    internal KnobsDocument Knobs() => new([.. engine.Knobs.All.Select(Knob)]);
+
+    internal KnobDocument Knob(string name)
+    {
+        var info = engine.Knobs.All.FirstOrDefault(info => info.Name == name);
+        return info is not null ? Knob(info) : throw UnknownKnob(name);
+    }
+
+    internal KnobDocument SetKnob(string name, string value, CancellationToken cancel)
+    {
+        if (!engine.Knobs.TrySet(name, value, out var error))
+        {
+            throw new RequestException(ExitCode.Usage, error);
+        }
+
+        Save();
+        Tell("knob", $"{name} is {engine.Knobs.Get(name)}", null);
+        if (engine.Knobs.Run == 2 && name == "run")
+        {
+            var report = Unmerge((IReadOnlyCollection<RegisteredTarget>?)null, null, cancel);
+            if (!report.Complete)
+            {
+                throw new RequestException(
+                    ExitCode.Failed, $"run is 2, but {report.PagesLeft} pages could not be un-merged: set it again");
+            }
+        }
+
+        return Knob(name);
+    }
+
+    internal RegisteredTarget? Find(int pid) => engine.Targets.FirstOrDefault(target => target.Target.Pid == pid);
+
+    internal RegisteredTarget Register(int pid, string? domain, IReadOnlyList<PageRange>? ranges)
+    {
+        if (pid <= 0)
+        {
+            throw new RequestException(ExitCode.Usage, $"{pid} is not a process id: give a positive number");
+        }
+
+        if (pid == Environment.ProcessId)
+        {
+            throw new RequestException(ExitCode.Failed, $"process {pid} is this daemon, which cannot stop itself");
+        }
+
+        if (Find(pid) is { } attached && attached.Target.IsAlive)
+        {
+            throw new RequestException(
+                ExitCode.Failed, $"process {pid} is attached already: detach it first to change its domain or ranges");
+        }
+
+        if (engine.Targets.Count >= TargetsMax)
+        {
+            throw new RequestException(ExitCode.Failed, $"{TargetsMax} processes are attached: detach some first");
+        }
+
+        ForgetEnded();
+        domain ??= provider.DefaultDomain(pid);
+        var target = provider.Attach(pid, domain, ranges);
+        var registered = Register(target, domain, ranges);
+        Tell("attached", $"process {pid} ({target.Name}) is attached in domain {registered.Domain}", pid);
+        return registered;
+    }
+
+    /// <summary>The daemon ends on purpose.</summary>
+    internal void Close(bool unmerge)
+    {
+        if (unmerge)
+        {
+            foreach (var target in engine.Targets.ToList())
+            {
+                DetachAtEnd(target);
+            }
+        }
+
+        Save();
+        keeper.Goodbye();
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => provider.Dispose();
+
+    private RegisteredTarget Register(ITarget target, string domain, IReadOnlyList<PageRange>? ranges)
+    {
+        try
+        {
+            return engine.Register(target, domain, ranges);
+        }
+        catch
+        {
+            provider.Detach(target);
+            throw;
+        }
+    }
+
+    private bool ForgetEnded()
+    {
+        var ended = engine.Targets.Where(target => !target.Target.IsAlive).ToList();
+        foreach (var target in ended)
+        {
+            provider.Detach(target.Target);
+            engine.Unregister(target);
+            Tell("exited", $"process {target.Target.Pid} ({target.Target.Name}) has ended", target.Target.Pid);
+        }
+
+        return ended.Count > 0;
+    }
+
+    private void DetachAtEnd(RegisteredTarget target)
+    {
+        try
+        {
+            Detach(target.Target.Pid, null, CancellationToken.None);
+        }
+        catch (RequestException error)
+        {
+            log.LogError("Not detached at exit: {Reason}", error.Message);
+        }
+    }
+
+    private UnmergeReport Unmerge(
+        IReadOnlyCollection<RegisteredTarget>? targets, IProgress<EngineProgress>? progress, CancellationToken cancel) =>
+        engine.Unmerge(targets, Watched(progress), cancel);
+
+    private static string CancelledOrLeft(RegisteredTarget target, UnmergeReport report)
+    {
+        var reasons = string.Join(", ", report.Left.Select(pair => $"{pair.Key.JsonName()} {pair.Value}"));
+        return $"process {target.Target.Pid} still has {report.PagesLeft} merged pages"
+            + (reasons.Length > 0 ? $" ({reasons})" : "") + ": detach it again";
+    }
+
+    private IReadOnlyCollection<RegisteredTarget>? Select(IReadOnlyList<int>? pids) =>
+        pids is null || pids.Count == 0 ? null : [.. pids.Distinct().Select(pid => Find(pid) ?? throw NotAttached(pid))];
+
+    private Watcher Watched(IProgress<EngineProgress>? progress) => new(progress, serveLookers);
+
+    private bool TryAttachFollowed(int pid, string? domain)
+    {
+        try
+        {
+            Register(pid, domain, null);
+            return true;
+        }
+        catch (RequestException error)
+        {
+            log.LogInformation("A child is not attached: {Reason}", error.Message);
+            return false;
+        }
+    }
+
+    private void Save() => SavedRegistrations.Save(this, keeper, log);
+
+    private KnobDocument Knob(KnobInfo info) =>
+        new(info.Name, engine.Knobs.Get(info.Name), info.Default, info.Values, info.Meaning);
+
+    private RequestException UnknownKnob(string name)
+    {
+        engine.Knobs.TrySet(name, "", out var error);
+        return new RequestException(ExitCode.Usage, error);
+    }
+
+    private void Tell(string kind, string text, int? pid)
+    {
+        log.LogInformation("{Event}: {Text}", kind, text);
+        events.Publish(new EventDocument { Kind = kind, Text = text, Pid = pid, Time = DateTimeOffset.UtcNow });
+    }
+
+    private static RequestException NotAttached(int pid) =>
+        new(ExitCode.NotFound, $"process {pid} is not attached: see samepage list");
+
+    private sealed class Watcher(IProgress<EngineProgress>? progress, Action serveLookers) : IProgress<EngineProgress>
+    {
+        public void Report(EngineProgress value)
+        {
+            progress?.Report(value);
+            serveLookers();
+        }
+    }
+}

@@ -1,0 +1,56 @@
+namespace Samepage.Linux;
+
+/// <summary>
+/// Who keeps and serves the userfaultfd of merged memory when nobody else does: the keeper process. It must hold a
+/// target's descriptor before the first page of that target is merged.
+/// </summary>
+public interface IMergedMemoryKeeper
+{
+    /// <summary>Takes the userfaultfd with number <paramref name="descriptor"/> in the target's table into care.</summary>
+    /// <exception cref="IOException">It could not.</exception>
+    void Add(int pid, ulong startTicks, int descriptor);
+
+    /// <summary>The target has no merged memory any more.</summary>
+    void Drop(int pid);
+
+    /// <summary>Keeps the store of a domain open, so that a daemon's death does not free it.</summary>
+    void KeepStore(string domain, int descriptor);
+
+    /// <summary>The store an earlier daemon left, or null. The caller owns the handle.</summary>
+    Microsoft.Win32.SafeHandles.SafeFileHandle? TakeStore(string domain);
+}
+
+/// <summary>How a <see cref="LiveMachine"/> works.</summary>
+public sealed record LiveMachineOptions
+{
+    /// <summary>Who keeps merged memory.</summary>
+    public required IMergedMemoryKeeper Keeper { get; init; }
+
+    /// <summary>How long a batch may keep a target's threads waiting, by estimate. 0.1 to 5 ms.</summary>
+    public TimeSpan BatchTime { get; init; } = TimeSpan.FromMilliseconds(0.7);
+
+    /// <summary>Give up stopping a target after this time. 1 to 100 ms.</summary>
+    public TimeSpan StopLimit { get; init; } = TimeSpan.FromMilliseconds(4);
+
+    /// <summary>Memory areas a target keeps in reserve below vm.max_map_count.</summary>
+    public int VmaReserve { get; init; } = 2000;
+
+    /// <summary>Time between two full looks at a target's mappings when cheap signs say that nothing changed.</summary>
+    public TimeSpan FullLookInterval { get; init; } = TimeSpan.FromSeconds(2);
+}
+
+/// <summary>What to attach to.</summary>
+public sealed record AttachRequest
+{
+    /// <summary>Trust domain; null = "uid:" and the real user id of the process.</summary>
+    public string? Domain { get; init; }
+
+    /// <summary>Only these; null = all mergeable memory, also what is mapped later.</summary>
+    public IReadOnlyList<PageRange>? Ranges { get; init; }
+}
+
+/// <summary>A target that a dead daemon left attached.</summary>
+/// <param name="Pid">Process id.</param>
+/// <param name="Domain">Its trust domain.</param>
+/// <param name="Ranges">The ranges asked for; null = everything.</param>
+public sealed record LeftBehind(int Pid, string Domain, IReadOnlyList<PageRange>? Ranges);

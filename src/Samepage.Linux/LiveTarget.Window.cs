@@ -1,0 +1,169 @@
+using System.Runtime.InteropServices;
+using Samepage.Linux.Host;
+using Samepage.Linux.Proc;
+using Samepage.Linux.Program;
+using Samepage.Linux.Tracing;
+
+namespace Samepage.Linux;
+
+/// <content>Running the operations in the control area inside the target.</content>
+public sealed partial class LiveTarget
+{
+    private readonly List<int> _tids = [];
+    private long _nextWriterLook;
+    private bool _hasAsyncWriters;
+    private int _filterCount;
+
+    /// <summary>One stop window with the operations that are in the control area.</summary>
+    private WindowResult RunWindow(int onlyThread)
+    {
+        int slot = _control.TakeSlot();
+        if (slot < 0)
+        {
+            return new WindowResult(WindowStatus.SomebodyInside, 0, 0, 0, 0, 0, 0);
+        }
+
+        var request = new WindowRequest
+        {
+            TaskDirectory = (int)_tasks.DangerousGetHandle(),
+            OnlyThread = onlyThread,
+            ControlArea = _control.Address,
+            TargetBase = _control.TargetBase,
+            Slot = slot,
+            Descriptors = Descriptors(),
+            StopLimitNanoseconds = (long)_machine.Options.StopLimit.TotalNanoseconds,
+        };
+        return _machine.Tracer.Run(window =>
+        {
+            window.SetRestarts(_restarts.Entries);
+            WindowResult result = window.Run(request);
+            if (result.Stragglers > 0)
+            {
+                TracerThread.EndThreadAfterThis();
+            }
+
+            _restarts.Update(window, result);
+            return result;
+        });
+    }
+
+    private DescriptorPairs Descriptors() => new(
+        (int)_tracking.DangerousGetHandle(), (int)_control.Header(ControlLayout.TrackingFd),
+        (int)_merged.DangerousGetHandle(), (int)_control.Header(ControlLayout.MergedFd),
+        (int)_store.ReadOnlyDescriptor.DangerousGetHandle(), (int)_control.Header(ControlLayout.StoreFd));
+
+    /// <summary>Runs the operations with one thread only, the others running on; tries several threads and times.</summary>
+    private WindowStatus RunOne()
+    {
+        WindowStatus status = WindowStatus.Gone;
+        for (int attempt = 0; attempt < AttemptsMax && IsAlive; attempt++)
+        {
+            status = RunWindow(AnyThread(attempt)).Status;
+            if (status == WindowStatus.Done)
+            {
+                return status;
+            }
+
+            Thread.Sleep(1);
+        }
+
+        return status;
+    }
+
+    private int AnyThread(int attempt) =>
+        _process.Proc.TryReadThreads(_tids) ? _tids[attempt % _tids.Count] : Pid;
+
+    /// <summary>
+    /// True as long as the process has the system call filters that were judged when it was attached; new ones are judged
+    /// before anything more is done in it.
+    /// </summary>
+    private bool FiltersAllow()
+    {
+        if (!_process.Proc.TryReadStatus(_buffer, out ProcessStatus status) || status.SeccompFilterCount == _filterCount)
+        {
+            return true;
+        }
+
+        try
+        {
+            _ = _machine.Tracer.Run(_ =>
+            {
+                byte[] registers = new byte[SlotLayout.RegistersBytes + 8];
+                using BorrowedThread thread = Bootstrap.Borrow(_process, registers);
+                SeccompGate.Check(_process.Proc, thread.SeccompFilters());
+                return 0;
+            });
+            _filterCount = status.SeccompFilterCount;
+            return true;
+        }
+        catch (TargetException)
+        {
+            return false;
+        }
+    }
+
+    private bool HasAsyncWriters()
+    {
+        long now = Environment.TickCount64;
+        if (now >= _nextWriterLook)
+        {
+            _nextWriterLook = now + 250;
+            _hasAsyncWriters = AsyncWriters.Has(_process.Proc);
+        }
+
+        return _hasAsyncWriters;
+    }
+}
+
+/// <summary>
+/// Waits with a time-out in milliseconds that a stop makes start again (epoll_wait, epoll_pwait): remembers when each
+/// was to end, so that the next window shortens it. The upper half of the fourth argument, which the kernel does not
+/// look at, marks a wait that has been shortened before.
+/// </summary>
+internal sealed class RestartTable
+{
+    private const int EpollWait = 232, EpollPwait = 281;
+    private readonly Dictionary<int, (uint Tag, long Deadline)> _waits = [];
+    private (int, uint, long)[] _entries = [];
+
+    public ReadOnlySpan<(int Tid, uint Tag, long Deadline)> Entries => _entries;
+
+    /// <summary>Learns from the registers the last window found, and which marks it gave.</summary>
+    public void Update(StopWindow window, in WindowResult result)
+    {
+        bool changed = false;
+        for (int i = 0; i < window.ThreadCount; i++)
+        {
+            ThreadSnapshot thread = window.Thread(i);
+            if (thread.OrigRax is not (EpollWait or EpollPwait) || thread.Rax != -Abi.EINTR
+                || (int)thread.R10 <= 0 || thread.State != ThreadLayout.StateStopped)
+            {
+                continue;
+            }
+
+            uint tag = (uint)(thread.R10 >> 32);
+            if (!_waits.TryGetValue(thread.Tid, out var wait) || wait.Tag != tag)
+            {
+                _waits[thread.Tid] = (tag, result.Begin + (long)(int)thread.R10 * 1_000_000);
+                changed = true;
+            }
+        }
+
+        if (changed)
+        {
+            Prune(result.Begin);
+            _entries = [.. _waits.Select(w => (w.Key, w.Value.Tag, w.Value.Deadline))];
+        }
+    }
+
+    private void Prune(long now)
+    {
+        foreach ((int tid, var wait) in _waits.ToArray())
+        {
+            if (wait.Deadline < now - 10_000_000_000)
+            {
+                _ = _waits.Remove(tid);
+            }
+        }
+    }
+}

@@ -1,0 +1,302 @@
+namespace Samepage;
+
+/// <summary>
+/// Decides what becomes of a page whose content is settled. What ksm.c calls cmp_and_merge_page:
+/// an all-zero page is taken away; a page the stable tree knows joins its slot; a page with a partner in the unstable
+/// tree becomes, with it, a new store page; any other goes into the unstable tree. Nothing here touches a target: pages
+/// are planned, and <see cref="Executor"/> carries the plans out.
+/// </summary>
+internal sealed class Matcher(EngineState state, PageBatch batch)
+{
+    // Equal pages in other domains that one look may meet before it gives up looking for a partner.
+    private const int SameKeyMax = 32;
+    private const int OtherDomainsMax = 8;
+
+    // In place of an index into the batch: the page's bytes are not at hand.
+    private const int KeyOnly = -1;
+
+    private readonly ulong[] _expected = new ulong[PageBatch.PagesMax];
+    private readonly int[] _attempts = new int[PageBatch.PagesMax];
+
+    // The run of pages of the batch in hand that go to consecutive slots and are not written yet.
+    private int _writeFirst;
+    private int _writeCount;
+    private uint _writeSlot;
+
+    /// <summary>Decides about a page of which only the key is at hand.</summary>
+    /// <param name="target">Its target.</param>
+    /// <param name="id">Its id. Its word holds no mapping.</param>
+    /// <param name="key">Key of its content.</param>
+    /// <param name="broken">It lies in a mapping of the store.</param>
+    public void Decide(RegisteredTarget target, uint id, ulong key, bool broken)
+    {
+        if (!TryDecide(target, id, key, broken, 0, KeyOnly))
+        {
+            ReadAgain(target, id, key, 0);
+        }
+    }
+
+    /// <summary>Decides about a page of the batch, whose bytes have just been read. <see cref="FlushWrites"/> has to be
+    /// called before the batch is used again.</summary>
+    public void DecideRead(RegisteredTarget target, int index, bool broken, int attempts)
+    {
+        bool decided = TryDecide(target, batch.IdAt(index), batch.KeyAt(index), broken, attempts, index);
+        Invariant.Check(decided);
+    }
+
+    /// <summary>
+    /// Has a page read (once enough of them have come together, or at <see cref="ReadAll"/>) and then decided about.
+    /// </summary>
+    /// <param name="target">Its target; the same for all until ReadAll.</param>
+    /// <param name="id">Its id.</param>
+    /// <param name="expectedKey">Only if it still has this key; 0: whatever it has.</param>
+    /// <param name="attempts">How often merging it has failed.</param>
+    public void ReadAgain(RegisteredTarget target, uint id, ulong expectedKey, int attempts)
+    {
+        _expected[batch.Count] = expectedKey;
+        _attempts[batch.Count] = attempts;
+        batch.Add(state.Pages.PageOf(id), id);
+        if (batch.IsFull)
+        {
+            ReadAll(target);
+        }
+    }
+
+    /// <summary>Decides about all pages that wait to be read.</summary>
+    public void ReadAll(RegisteredTarget target)
+    {
+        if (batch.Count == 0)
+        {
+            return;
+        }
+
+        batch.Read(target.Target, state.Digester);
+        for (int i = 0; i < batch.Count; i++)
+        {
+            ref ulong word = ref state.Pages[batch.IdAt(i)];
+            var old = new PageWord(word);
+            bool changed = !batch.WasRead(i) || (_expected[i] != 0 && _expected[i] != batch.KeyAt(i));
+            if (old.State is not (PageState.Fresh or PageState.Unmergeable))
+            {
+                continue;
+            }
+
+            target.Pages.Change(ref word, PageWord.Unknown(old.IsBroken));
+            if (!changed)
+            {
+                DecideRead(target, i, old.IsBroken, _attempts[i]);
+            }
+            else
+            {
+                // Most likely it was written, and the next scan lists it anyway.
+                target.Pages.Fail(batch.IdAt(i), NotMergedReason.ContentChanged, _attempts[i] + 1, old.IsBroken);
+            }
+        }
+
+        FlushWrites(target.Pages.Domain);
+        batch.Clear();
+    }
+
+    /// <summary>
+    /// Lets candidates join slots that were not to be had when they were decided about: because they had all the
+    /// mappings they may have, or because we did not know their content yet.
+    /// </summary>
+    public void JoinReopened()
+    {
+        foreach (MergeDomain domain in state.Domains)
+        {
+            foreach (uint slot in domain.Reopened)
+            {
+                Join(domain, slot);
+            }
+
+            domain.Reopened.Clear();
+            if (domain.Reopened.Capacity > 1024)
+            {
+                domain.Reopened.Capacity = 0;
+            }
+        }
+    }
+
+    private void Join(MergeDomain domain, uint slot)
+    {
+        ulong key = domain.Slots.KeyOf(slot);
+        Span<uint> equal = stackalloc uint[SameKeyMax];
+        equal = equal[..(key == 0 ? 0 : state.Unstable.Find(key, equal))];
+        foreach (uint id in equal)
+        {
+            if (state.TargetOf(id) is { } owner && owner.Pages.Domain == domain
+                && domain.Slots.Mappings(slot) < state.Knobs.MappingsMax)
+            {
+                state.Unstable.Remove(key, id);
+                owner.Pages.Plan(id, slot, 0, new PageWord(state.Pages[id]).IsBroken);
+            }
+        }
+    }
+
+    /// <summary>Writes the bytes of the batch's pages that became store pages.</summary>
+    public void FlushWrites(MergeDomain domain)
+    {
+        if (_writeCount == 0)
+        {
+            return;
+        }
+
+        try
+        {
+            domain.Store.Write(_writeSlot, batch.Bytes(_writeFirst, _writeCount));
+        }
+        catch (IOException)
+        {
+            // No memory for new store pages. Whoever was planned to map them is told by the executor.
+            domain.MarkUnwritten(_writeSlot, _writeCount);
+        }
+
+        _writeCount = 0;
+    }
+
+    private bool TryDecide(
+        RegisteredTarget target, uint id, ulong key, bool broken, int attempts, int index)
+    {
+        TargetPages pages = target.Pages;
+        // A broken page lies in a mapping of the store: taken away, the store would show through. It may still join a
+        // store page that is all zero.
+        if (key == state.ZeroKey && state.Knobs.UseZeroPages && !broken)
+        {
+            pages.Plan(id, PageWord.ZeroSlot, attempts, broken);
+            return true;
+        }
+
+        if (pages.Domain.TryFind(key, SlotAfterNeighbour(id), state.Knobs.MappingsMax, out uint slot))
+        {
+            pages.Plan(id, slot, attempts, broken);
+            return true;
+        }
+
+        Span<uint> equal = stackalloc uint[SameKeyMax];
+        equal = equal[..state.Unstable.Find(key, equal)];
+        int partners = KeepPartners(equal, pages, id, out bool elsewhere);
+        if (partners == 0)
+        {
+            elsewhere = elsewhere || IsStableElsewhere(pages.Domain, key);
+            pages.Change(ref state.Pages[id], PageWord.Candidate(key, elsewhere, broken));
+            state.Unstable.Add(key, id);
+            return true;
+        }
+
+        if (index < 0)
+        {
+            return false;
+        }
+
+        Promote(pages, id, key, broken, attempts, equal[..partners], index);
+        return true;
+    }
+
+    /// <summary>Makes a store page out of a page and its partners of the unstable tree.</summary>
+    private void Promote(
+        TargetPages pages,
+        uint id,
+        ulong key,
+        bool broken,
+        int attempts,
+        ReadOnlySpan<uint> partners,
+        int index)
+    {
+        if (!state.HasRoom || !pages.Domain.TryMake(key, out uint slot))
+        {
+            pages.Fail(id, NotMergedReason.MaxKernelPages, 0, broken);
+            return;
+        }
+
+        QueueWrite(pages.Domain, slot, index);
+        pages.Plan(id, slot, attempts, broken);
+        foreach (uint partner in partners)
+        {
+            if (pages.Domain.Slots.Mappings(slot) < state.Knobs.MappingsMax)
+            {
+                state.Unstable.Remove(key, partner);
+                bool partnerBroken = new PageWord(state.Pages[partner]).IsBroken;
+                state.TargetOf(partner)!.Pages.Plan(partner, slot, 0, partnerBroken);
+            }
+        }
+    }
+
+    private void QueueWrite(MergeDomain domain, uint slot, int index)
+    {
+        if (_writeCount > 0 && (slot != _writeSlot + (uint)_writeCount || index != _writeFirst + _writeCount))
+        {
+            FlushWrites(domain);
+        }
+
+        if (_writeCount == 0)
+        {
+            (_writeFirst, _writeSlot) = (index, slot);
+        }
+
+        _writeCount++;
+    }
+
+    /// <summary>Moves the ids that are partners (other pages of the same domain) to the front.</summary>
+    private int KeepPartners(Span<uint> equal, TargetPages pages, uint id, out bool elsewhere)
+    {
+        int partners = 0;
+        elsewhere = false;
+        foreach (uint other in equal)
+        {
+            if (other == id || state.TargetOf(other) is not { } owner)
+            {
+                continue;
+            }
+
+            if (owner.Pages.Domain == pages.Domain)
+            {
+                equal[partners++] = other;
+                continue;
+            }
+
+            elsewhere = true;
+            ref ulong word = ref state.Pages[other];
+            var known = new PageWord(word);
+            owner.Pages.Change(ref word, PageWord.Candidate(known.Key, true, known.IsBroken));
+        }
+
+        return partners;
+    }
+
+    private bool IsStableElsewhere(MergeDomain own, ulong key)
+    {
+        int looked = 0;
+        foreach (MergeDomain domain in state.Domains)
+        {
+            if (domain == own)
+            {
+                continue;
+            }
+
+            if (looked++ == OtherDomainsMax)
+            {
+                break;
+            }
+
+            if (domain.TryFind(key, 0, int.MaxValue, out _))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    // The slot behind that of the page before: taking it makes the run longer.
+    private uint SlotAfterNeighbour(uint id)
+    {
+        if ((id & PageTable.OffsetMask) == 0)
+        {
+            return PageWord.ZeroSlot;
+        }
+
+        var before = new PageWord(state.Pages[id - 1]);
+        return before.State is PageState.Merged or PageState.Planned ? before.Slot + 1 : PageWord.ZeroSlot;
+    }
+}

@@ -1,0 +1,217 @@
+namespace Samepage;
+
+/// <summary>
+/// One trust domain: its store, the records of its slots, and the stable tree over them. The tree holds the slots
+/// another mapping may be added to; a slot with as many mappings as allowed leaves it, and comes back once half of
+/// them are gone (half, so that a slot at the limit does not come and go with every write).
+/// </summary>
+internal sealed class MergeDomain
+{
+    private readonly SlotAllocator _allocator;
+    private readonly List<uint> _unwritten = [];
+    private readonly List<uint> _reopened = [];
+
+    public MergeDomain(string name, int index, IPageStore store)
+    {
+        Name = name;
+        Index = index;
+        Store = store;
+        Slots = new SlotTable();
+        Stable = new DigestIndex(Slots, 0);
+        _allocator = new SlotAllocator(Slots);
+        for (uint slot = 0; slot < store.EndSlot; slot++)
+        {
+            if (StoreLayout.IsUsable(slot))
+            {
+                Slots.Fill(slot, PageKey.ContentUnknown);
+            }
+        }
+
+        Reserve(store.EndSlot);
+    }
+
+    public string Name { get; }
+
+    public int Index { get; }
+
+    public IPageStore Store { get; }
+
+    public SlotTable Slots { get; }
+
+    public DigestIndex Stable { get; }
+
+    public long Bytes => Slots.Bytes + Stable.Bytes + _allocator.Bytes + (_reopened.Capacity * 4L);
+
+    /// <summary>Slots that came (back) into the stable tree with content that candidates may wait for.</summary>
+    public List<uint> Reopened => _reopened;
+
+    /// <summary>True while slots are planned whose content could not be written.</summary>
+    public bool HasUnwritten => _unwritten.Count > 0;
+
+    /// <summary>Finds a slot with this key that may get another mapping.</summary>
+    /// <param name="key">Key of the page.</param>
+    /// <param name="wanted">The slot that would continue the run before the page, taken when it will do.</param>
+    /// <param name="mappingsMax">Mappings a slot may have.</param>
+    /// <param name="slot">The slot.</param>
+    public bool TryFind(ulong key, uint wanted, int mappingsMax, out uint slot)
+    {
+        Span<uint> slots = stackalloc uint[16];
+        int found = Stable.Find(key, slots);
+        slot = 0;
+        bool any = false;
+        for (int i = 0; i < found; i++)
+        {
+            if (Slots.Mappings(slots[i]) >= mappingsMax)
+            {
+                continue;
+            }
+
+            if (!any || slots[i] == wanted)
+            {
+                slot = slots[i];
+                any = true;
+            }
+        }
+
+        return any;
+    }
+
+    /// <summary>Makes a new store page with this key; the caller writes its bytes before anything is executed.</summary>
+    public bool TryMake(ulong key, out uint slot)
+    {
+        if (!_allocator.TryTake(out slot))
+        {
+            return false;
+        }
+
+        Slots.Fill(slot, key);
+        Stable.Add(key, slot);
+        return true;
+    }
+
+    public void AddMapping(uint slot, int mappingsMax)
+    {
+        if (Slots.AddMapping(slot) == mappingsMax)
+        {
+            Stable.Remove(Slots.KeyOf(slot), slot);
+        }
+    }
+
+    public void DropMapping(uint slot, int mappingsMax)
+    {
+        ulong key = Slots.KeyOf(slot);
+        if (Slots.DropMapping(slot) == mappingsMax / 2 && key != PageKey.ContentUnknown && !_unwritten.Contains(slot))
+        {
+            Stable.Add(key, slot);
+            _reopened.Add(slot);
+        }
+    }
+
+    /// <summary>Puts exactly those slots into the stable tree that may get another mapping; after the limit was changed.
+    /// </summary>
+    /// <param name="before">The limit until now.</param>
+    /// <param name="mappingsMax">The limit from now on.</param>
+    public void Reindex(int before, int mappingsMax)
+    {
+        Stable.Clear();
+        for (uint slot = 0; slot < Slots.End; slot++)
+        {
+            ulong key = Slots.KeyOf(slot);
+            if (key is not (0 or PageKey.ContentUnknown) && Slots.Mappings(slot) < mappingsMax)
+            {
+                Stable.Add(key, slot);
+                if (Slots.Mappings(slot) > before / 2)
+                {
+                    _reopened.Add(slot);
+                }
+            }
+        }
+    }
+
+    /// <summary>The bytes of these slots could not be written: nobody may find or use them.</summary>
+    public void MarkUnwritten(uint first, int count)
+    {
+        for (uint slot = first; slot < first + (uint)count; slot++)
+        {
+            Stable.Remove(Slots.KeyOf(slot), slot);
+            _unwritten.Add(slot);
+        }
+    }
+
+    public bool IsUnwritten(uint slot) => _unwritten.Contains(slot);
+
+    /// <summary>Gives unwritten slots back once no plan uses them any more.</summary>
+    public void ReturnUnwritten()
+    {
+        _unwritten.Sort();
+        foreach (uint slot in _unwritten)
+        {
+            Slots.Empty(slot);
+        }
+
+        _allocator.Return(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_unwritten));
+        _unwritten.Clear();
+    }
+
+    /// <summary>
+    /// Makes sure that a slot a target maps has a record, and reads its content back where only its existence is known.
+    /// </summary>
+    /// <returns>False for a slot that cannot be: it was given out by nobody we know.</returns>
+    public bool TryAdopt(uint slot, PageDigester digester, Span<byte> page)
+    {
+        ulong key = Slots.KeyOf(slot);
+        if (key == 0)
+        {
+            if (slot < _allocator.Top || !StoreLayout.IsUsable(slot))
+            {
+                return false;
+            }
+
+            Reserve(slot + 1);
+            Slots.Fill(slot, PageKey.ContentUnknown);
+            key = PageKey.ContentUnknown;
+        }
+
+        if (key == PageKey.ContentUnknown)
+        {
+            Store.Read(slot, page[..PageSize.Bytes]);
+            key = PageKey.Of(digester.Digest(page[..PageSize.Bytes]));
+            Slots.Identify(slot, key);
+            Stable.Add(key, slot);
+            _reopened.Add(slot);
+        }
+
+        return true;
+    }
+
+    /// <summary>Asks the store to take unreferenced slots back.</summary>
+    /// <param name="slots">Slots, ascending, none of them mapped as far as we know.</param>
+    /// <param name="freed">Room for as many answers.</param>
+    /// <returns>How many were freed.</returns>
+    public int Reclaim(Span<uint> slots, Span<bool> freed)
+    {
+        freed.Clear();
+        Store.Reclaim(slots, freed);
+        int count = 0;
+        for (int i = 0; i < slots.Length; i++)
+        {
+            if (freed[i])
+            {
+                Stable.Remove(Slots.KeyOf(slots[i]), slots[i]);
+                Slots.Empty(slots[i]);
+                slots[count++] = slots[i];
+            }
+        }
+
+        _allocator.Return(slots[..count]);
+        return count;
+    }
+
+    private void Reserve(uint end)
+    {
+        if (end > _allocator.Top)
+        {
+            _allocator.StartAt(end);
+        }
+    }
+}

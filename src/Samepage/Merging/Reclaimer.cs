@@ -1,0 +1,99 @@
+namespace Samepage;
+
+/// <summary>
+/// Gives store pages nobody maps back to the host, now and then: proving that really nobody maps a page costs the
+/// machine a look at the whole system, and a page that lost its last mapping may find a new one soon. While nothing can
+/// be freed it asks more and more seldom.
+/// </summary>
+internal sealed class Reclaimer(EngineState state)
+{
+    private const int SlotsMax = 4096;
+    private const int LookAtMax = 1 << 20;
+
+    private static readonly TimeSpan PauseMin = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan PauseMax = TimeSpan.FromSeconds(64);
+
+    private readonly uint[] _slots = new uint[SlotsMax];
+    private readonly bool[] _freed = new bool[SlotsMax];
+    private uint[] _cursors = [];
+    private TimeSpan _pause = PauseMin;
+    private long _last = long.MinValue;
+
+    /// <summary>Asks for a few slots of each domain, if it is time.</summary>
+    public void Step()
+    {
+        TimeProvider clock = state.Machine.Clock;
+        long now = clock.GetTimestamp();
+        if (_last == long.MinValue)
+        {
+            _last = now;
+        }
+
+        if (clock.GetElapsedTime(_last, now) < _pause || !AnyUnreferenced())
+        {
+            return;
+        }
+
+        _last = now;
+        long freed = 0;
+        foreach (MergeDomain domain in state.Domains)
+        {
+            freed += Ask(domain);
+        }
+
+        _pause = freed > 0 ? PauseMin : TimeSpan.FromTicks(Math.Min(_pause.Ticks * 2, PauseMax.Ticks));
+    }
+
+    /// <summary>Asks for all unreferenced slots at once.</summary>
+    public void All()
+    {
+        foreach (MergeDomain domain in state.Domains)
+        {
+            Cursor(domain) = 0;
+            while (Cursor(domain) < domain.Slots.End && domain.Slots.Unreferenced > 0)
+            {
+                Ask(domain);
+            }
+        }
+    }
+
+    private int Ask(MergeDomain domain)
+    {
+        if (domain.Slots.Unreferenced == 0)
+        {
+            return 0;
+        }
+
+        ref uint cursor = ref Cursor(domain);
+        if (cursor >= domain.Slots.End)
+        {
+            cursor = 0;
+        }
+
+        int found = domain.Slots.CollectUnreferenced(ref cursor, LookAtMax, _slots);
+        return found == 0 ? 0 : domain.Reclaim(_slots.AsSpan(0, found), _freed.AsSpan(0, found));
+    }
+
+    private bool AnyUnreferenced()
+    {
+        foreach (MergeDomain domain in state.Domains)
+        {
+            if (domain.Slots.Unreferenced > 0)
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    private ref uint Cursor(MergeDomain domain)
+    {
+        if (domain.Index >= _cursors.Length)
+        {
+            Array.Resize(ref _cursors, domain.Index + 4);
+        }
+
+        return ref _cursors[domain.Index];
+    }
+}

@@ -1,0 +1,136 @@
+namespace Samepage;
+
+/// <summary>
+/// A merge somebody waits for. Goes through the targets again and again until a round merges nothing new: decides about
+/// every changed page at once instead of waiting for a second visit, which costs nothing but, now and then, a store page
+/// for a page that was about to change; the machine compares bytes anyway.
+/// </summary>
+internal sealed class SynchronousMerge(
+    EngineState state, Scanner scanner, Executor executor, SharedPages shared, WakeBudget budget)
+{
+    // Memory that changes faster than it is merged would keep it going for ever.
+    private const int RoundsMax = 8;
+
+    // Planned pages at which plans are executed. Store pages exist beside the private ones until then, so this
+    // bounds the memory a merge needs before it gives any back: 64 MiB.
+    private const long PlannedMax = 16384;
+
+    // Pages between two reports of progress.
+    private const long ReportPages = 16384;
+
+    private readonly List<PageRange> _added = [];
+    private IProgress<EngineProgress>? _progress;
+    private long _total;
+    private long _before;
+    private long _reported;
+
+    /// <summary>Merges.</summary>
+    /// <param name="targets">Targets to scan.</param>
+    /// <param name="progress">Told now and then.</param>
+    /// <param name="cancel">Ends it early.</param>
+    /// <returns>True when nothing is left to merge as far as one can tell; false when it was cancelled.</returns>
+    public bool Run(
+        IReadOnlyList<RegisteredTarget> targets, IProgress<EngineProgress>? progress, CancellationToken cancel)
+    {
+        _progress = progress;
+        budget.Unlimited(cancel);
+        for (int round = 0; round < RoundsMax; round++)
+        {
+            long merged = MergedEver();
+            Round(targets, round, cancel);
+            executor.Flush();
+            if (cancel.IsCancellationRequested)
+            {
+                return false;
+            }
+
+            if (MergedEver() == merged)
+            {
+                break;
+            }
+        }
+
+        Report("merge", _total, always: true);
+        return true;
+    }
+
+    private void Round(IReadOnlyList<RegisteredTarget> targets, int round, CancellationToken cancel)
+    {
+        _total = targets.Sum(target => target.RegisteredPages);
+        _before = 0;
+        _reported = 0;
+        foreach (RegisteredTarget target in targets)
+        {
+            if (cancel.IsCancellationRequested)
+            {
+                return;
+            }
+
+            if (target.Target.IsAlive)
+            {
+                Round(target, round);
+            }
+            else
+            {
+                target.Forget();
+            }
+
+            _before += target.RegisteredPages;
+        }
+    }
+
+    private void Round(RegisteredTarget target, int round)
+    {
+        target.Refresh(force: round == 0, _added);
+        shared.Adopt(target, _added);
+        target.Cursor.Rewind();
+        target.Pages.BeginRetry();
+        Go(target, () => scanner.ScanSome(target, budget, atOnce: true));
+        Go(target, () => scanner.SettleAll(target, budget));
+        Go(target, () => scanner.RetrySome(target, budget, 0, passingOnly: round > 0));
+    }
+
+    /// <summary>Repeats a piece of work until it is through, and executes in between what has been planned.</summary>
+    private void Go(RegisteredTarget target, Func<bool> piece)
+    {
+        bool done = false;
+        while (!done)
+        {
+            budget.Piece(PlannedMax / 4);
+            done = piece() || budget.IsCancelled;
+            Report("scan", _before + Position(target), always: false);
+            if (state.Targets.Sum(each => each.Pages.PlannedCount) >= PlannedMax)
+            {
+                executor.Flush();
+            }
+        }
+    }
+
+    private long MergedEver() => state.Targets.Sum(target => target.Pages.MergedEver + target.Pages.ZeroedEver);
+
+    private static long Position(RegisteredTarget target)
+    {
+        ScanCursor cursor = target.Cursor;
+        long pages = 0;
+        for (int i = 0; i < cursor.Span && i < target.Spans.Count; i++)
+        {
+            pages += (long)target.Spans[i].Count;
+        }
+
+        if (cursor.Span < target.Spans.Count && cursor.Page > target.Spans[cursor.Span].Start)
+        {
+            pages += (long)(cursor.Page - target.Spans[cursor.Span].Start);
+        }
+
+        return pages;
+    }
+
+    private void Report(string phase, long done, bool always)
+    {
+        if (_progress is not null && (always || done - _reported >= ReportPages))
+        {
+            _reported = done;
+            _progress.Report(new EngineProgress(phase, done, Math.Max(done, _total)));
+        }
+    }
+}

@@ -1,0 +1,76 @@
+namespace Samepage;
+
+/// <summary>Where the scan of one target stands: the next page to ask about, and pages listed but not visited yet. They
+/// are kept because the machine lists a change once.</summary>
+internal sealed class ScanCursor
+{
+    /// <summary>Memory of one cursor, in bytes.</summary>
+    public const int Bytes = RunsMax * 16;
+
+    private const int RunsMax = 256;
+
+    private readonly PageRange[] _listed = new PageRange[RunsMax];
+    private int _next;
+    private int _count;
+
+    /// <summary>Index of the span the cursor is in; number of spans when it is through.</summary>
+    public int Span { get; set; }
+
+    /// <summary>Next page to ask about; below the span's start before its first window.</summary>
+    public ulong Page { get; set; }
+
+    /// <summary>Pages to walk over in the next call.</summary>
+    public ulong Window { get; set; }
+
+    /// <summary>The spans are others than when pages were listed: those may lie outside.</summary>
+    public bool SpansChanged { get; set; }
+
+    public bool HasListed => _next < _count;
+
+    /// <summary>Where the machine puts its runs while nothing is listed.</summary>
+    public Span<PageRange> Room => _listed;
+
+    /// <summary>That many runs are in <see cref="Room"/> now.</summary>
+    public void Listed(int runs)
+    {
+        Invariant.Check(!HasListed && runs <= _listed.Length);
+        _next = 0;
+        _count = runs;
+        SpansChanged = false;
+    }
+
+    /// <summary>Takes the next listed page out.</summary>
+    public bool TryTake(out ulong page)
+    {
+        if (!HasListed)
+        {
+            page = 0;
+            return false;
+        }
+
+        ref PageRange run = ref _listed[_next];
+        page = run.Start;
+        run = run with { Start = page + 1 };
+        if (run.IsEmpty)
+        {
+            _next++;
+        }
+
+        return true;
+    }
+
+    /// <summary>Back to the start of the first span. What is listed stays listed.</summary>
+    public void Rewind()
+    {
+        Span = 0;
+        Page = 0;
+    }
+
+    /// <summary>Forgets what is listed too.</summary>
+    public void Clear()
+    {
+        Rewind();
+        _next = 0;
+        _count = 0;
+    }
+}
