@@ -74,6 +74,8 @@ public sealed partial class LiveTarget : ITarget, IDisposable
     /// <inheritdoc/>
     public ReadOnlySpan<long> NotMergedPages => _classifier.Table.NotMergedPages;
 
+    internal ControlArea Control => _control;
+
     internal static LiveTarget Attach(
         LiveMachine machine, ProcessIdentity process, string domain, IReadOnlyList<PageRange>? ranges)
     {

@@ -66,8 +66,9 @@ public static class DaemonHost
         {
             json.SerializerOptions.PropertyNamingPolicy = ApiJson.Default.Options.PropertyNamingPolicy;
             json.SerializerOptions.UnmappedMemberHandling = ApiJson.Default.Options.UnmappedMemberHandling;
-            json.SerializerOptions.TypeInfoResolver =
-                JsonTypeInfoResolver.Combine(ApiJson.Default, json.SerializerOptions.TypeInfoResolver);
+            json.SerializerOptions.TypeInfoResolver = describe
+                ? JsonTypeInfoResolver.Combine(ApiJson.Default, json.SerializerOptions.TypeInfoResolver)
+                : ApiJson.Default;
         });
         builder.Services.Configure<RouteHandlerOptions>(routes => routes.ThrowOnBadRequest = true);
         builder.Services.AddSingleton<EventHub>();

@@ -1,7 +1,7 @@
 using System.Text.Json;
 using Samepage.Cli.Demo;
-using Samepage.Cli.Output;
 using Samepage.Cli.Verbs;
+using Samepage.Daemon.Api;
 using Samepage.Linux.Host;
 using Xunit;
 
