@@ -26,8 +26,8 @@ public sealed class KeeperKillTests(ITestOutputHelper output)
         Assert.True(adopted > kills, "no forked child ever lived through a kill");
         Assert.Equal(0, counters["stale"]);
         Assert.Equal(0, counters["lost"]);
-        // The promise is a second, and an idle machine needs 60 ms. The longest of 120 also measures what else the machine
-        // had to do, so only something that waits for a time limit may fail there.
+        // The promise is a second, and an idle machine needs 60 ms. The longest of 120 also measures what else the
+        // machine had to do, so only something that waits for a time limit may fail there.
         Assert.InRange(counters["restart_median_ms"], 0, 1000);
         Assert.InRange(counters["touch_us"], 0, 3_000_000);
         Assert.InRange(counters["fork_us"], 0, 3_000_000);
