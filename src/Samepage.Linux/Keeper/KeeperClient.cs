@@ -48,6 +48,8 @@ public sealed class KeeperClient : IDisposable
     private readonly Thread _watcher;
     private int _begin;
     private int _end;
+    private Action? _whenLost;
+    private bool _lost;
     private bool _broken;
     private bool _disposed;
 
@@ -64,9 +66,33 @@ public sealed class KeeperClient : IDisposable
     /// <summary>Process id of the keeper.</summary>
     public int KeeperPid { get; }
 
-    /// <summary>The keeper is gone. Raised once, on a thread of the client's own; not after
-    /// <see cref="Dispose"/>.</summary>
-    public event Action? ConnectionLost;
+    /// <summary>The keeper is gone. Raised once, on a thread of the client's own, also for who subscribes after the
+    /// death; not after <see cref="Dispose"/>.</summary>
+    public event Action? ConnectionLost
+    {
+        add
+        {
+            bool late;
+            lock (_lock)
+            {
+                _whenLost += value;
+                late = _lost;
+            }
+
+            if (late && value is not null)
+            {
+                new Thread(() => value()) { IsBackground = true, Name = "keeper lost" }.Start();
+            }
+        }
+
+        remove
+        {
+            lock (_lock)
+            {
+                _whenLost -= value;
+            }
+        }
+    }
 
     /// <summary>Connects to the keeper, starting one first if none answers.</summary>
     /// <exception cref="KeeperException">No keeper could be started.</exception>
@@ -288,7 +314,14 @@ public sealed class KeeperClient : IDisposable
             _ = DetachedProcess.Reap(KeeperPid);
         }
 
-        ConnectionLost?.Invoke();
+        Action? whenLost;
+        lock (_lock)
+        {
+            _lost = true;
+            whenLost = _whenLost;
+        }
+
+        whenLost?.Invoke();
     }
 
     private string Call(string line)

@@ -35,7 +35,8 @@ internal static class KeeperPriority
     /// waits.</summary>
     internal static void Favour(int pid) => _ = setpriority(PRIO_PROCESS, pid, MostFavoured);
 
-    /// <summary>Runs <paramref name="start"/>, which starts a process, with what we had before: children inherit it.</summary>
+    /// <summary>Runs <paramref name="start"/>, which starts a process, with what we had before: children inherit
+    /// it.</summary>
     internal static int WithoutPrivileges(Func<int> start)
     {
         bool scored = s_scoreBefore.Length > 0 && TrySetScore(s_scoreBefore);

@@ -51,6 +51,21 @@ public sealed class KeeperKillTests(ITestOutputHelper output)
     }
 
     [Fact]
+    public void Who_subscribes_after_the_death_of_the_keeper_hears_of_it_too()
+    {
+        Require.Root();
+        using var fixture = new KeeperFixture();
+        using KeeperClient client = fixture.Connect();
+        KeeperFixture.Kill(client.KeeperPid);
+        Assert.True(KeeperServingTests.Until(() => KeeperFixture.HasExited(client.KeeperPid), 5));
+        Thread.Sleep(50);
+        using var lost = new ManualResetEventSlim();
+        client.ConnectionLost += lost.Set;
+        Assert.True(lost.Wait(1000, TestContext.Current.CancellationToken));
+        Assert.Throws<KeeperException>(client.Ping);
+    }
+
+    [Fact]
     public void The_holder_has_next_to_no_memory()
     {
         Require.Root();
