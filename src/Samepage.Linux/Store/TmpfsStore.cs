@@ -33,6 +33,9 @@ internal sealed class TmpfsStore : IPageStore, IDisposable
     /// <inheritdoc/>
     public string Domain { get; }
 
+    /// <inheritdoc/>
+    public uint EndSlot { get; private set; }
+
     /// <summary>The descriptor to hand to targets.</summary>
     internal SafeFileHandle ReadOnlyDescriptor { get; }
 
@@ -87,7 +90,11 @@ internal sealed class TmpfsStore : IPageStore, IDisposable
             throw Failure("reopen the store for writing", file);
         }
 
-        return Finish(domain, file, proof);
+        TmpfsStore store = Finish(domain, file, proof);
+        // What lies below may be mapped by processes this daemon never hears of: forked children, targets not found.
+        List<(uint Slot, uint Count)> used = store.UsedSlots();
+        store.EndSlot = used.Count == 0 ? 0 : used[^1].Slot + used[^1].Count;
+        return store;
     }
 
     /// <inheritdoc/>
