@@ -80,7 +80,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
         LiveMachine machine, ProcessIdentity process, string domain, IReadOnlyList<PageRange>? ranges)
     {
         CheckRequest(process.Pid, domain, ranges);
-        LiveTarget target = TryAdopt(machine, process) ?? Inject(machine, process, new Adoption(domain, ranges));
+        LiveTarget target = TryAdopt(machine, process, domain) ?? Inject(machine, process, new Adoption(domain, ranges));
         try
         {
             machine.Options.Keeper.Add(
@@ -121,7 +121,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
         }
     }
 
-    private static LiveTarget? TryAdopt(LiveMachine machine, ProcessIdentity process)
+    private static LiveTarget? TryAdopt(LiveMachine machine, ProcessIdentity process, string domain)
     {
         if (Adoption.FindControl(process.Proc) is not { } number)
         {
@@ -141,6 +141,13 @@ public sealed partial class LiveTarget : ITarget, IDisposable
                 TargetError.Refused, $"process {process.Pid} is attached to another daemon, process {other}", process.Pid);
         }
 
+        if (control.LivingOwner() is not 0 and int owner)
+        {
+            control.Dispose();
+            throw new TargetException(
+                TargetError.Refused, $"process {process.Pid} is attached to another daemon, process {owner}", process.Pid);
+        }
+
         byte[] record = new byte[ControlLayout.AdoptionBytes];
         System.Runtime.InteropServices.Marshal.Copy(control.Address + ControlLayout.Adoption, record, 0, record.Length);
         if (Adoption.Parse(record) is not { } adoption)
@@ -149,6 +156,16 @@ public sealed partial class LiveTarget : ITarget, IDisposable
             return null;
         }
 
+        if (adoption.Domain != domain)
+        {
+            control.Dispose();
+            throw new TargetException(
+                TargetError.Usage,
+                $"process {process.Pid} has memory merged in domain {adoption.Domain}: attach it there, or detach it first",
+                process.Pid);
+        }
+
+        control.TakeOwnership();
         TmpfsStore store = machine.Store(adoption.Domain, process, (int)control.Header(ControlLayout.StoreFd));
         var target = new LiveTarget(machine, process, adoption, control, store);
         // Whatever userfaultfd flags its mappings have are ours, from before.
@@ -160,21 +177,25 @@ public sealed partial class LiveTarget : ITarget, IDisposable
     {
         TmpfsStore store = machine.Store(adoption.Domain);
         var control = ControlArea.Create();
+        LiveTarget? target = null;
         try
         {
             adoption.Write(control);
+            control.TakeOwnership();
             int descriptor = (int)store.ReadOnlyDescriptor.DangerousGetHandle();
             machine.Tracer.Run(_ =>
             {
                 new Bootstrap(process, control, descriptor).Run();
                 return 0;
             });
-            var target = new LiveTarget(machine, process, adoption, control, store);
+            target = new LiveTarget(machine, process, adoption, control, store);
             target.FinishInjection();
             return target;
         }
         catch
         {
+            _ = target?.Leave();
+            target?.DisposeOwn();
             control.Dispose();
             throw;
         }

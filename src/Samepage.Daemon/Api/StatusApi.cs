@@ -15,7 +15,7 @@ internal static class StatusApi
             .WithName("get_status")
             .WithSummary("All counters")
             .WithTags("status")
-            .Produces<StatusDocument>().Produces<string>(200, PlainText);
+            .Produces<StatusDocument>(200, "application/json", PlainText);
 
     private static async Task<IResult> Get(HttpRequest request, EngineLoop loop, CancellationToken cancel)
     {
