@@ -84,7 +84,8 @@ internal sealed class Daemon : IDisposable
         var cpu = CpuSeconds;
         var own = ProcessFigures.CpuSeconds(targets);
         var start = Stopwatch.GetTimestamp();
-        var merged = JsonSerializer.Deserialize<JsonElement>(Ask("merge", "--json"));
+        var merged = JsonSerializer.Deserialize<JsonElement>(
+            Ask("merge", [.. targets.Select(pid => $"{pid}"), "--json"]));
         var wall = Stopwatch.GetElapsedTime(start).TotalSeconds;
         return new MergeFigures(
             wall,
