@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Microsoft.Win32.SafeHandles;
+using Samepage.Linux.Host;
 using Samepage.Linux.Interop;
 using Samepage.Linux.Proc;
 using Samepage.Linux.Program;
@@ -69,6 +70,7 @@ public sealed class LiveMachine : IMachine, IDisposable
                 TargetError.NotPermitted, "merging other processes' memory needs root: run the daemon as root");
         }
 
+        KernelFeatures.Probe().ThrowIfUnusable();
         return new LiveMachine(options);
     }
 
@@ -81,7 +83,7 @@ public sealed class LiveMachine : IMachine, IDisposable
     {
         if (!_stores.TryGetValue(domain, out TmpfsStore? store))
         {
-            SafeFileHandle? left = Options.Keeper.TakeStore(domain) ?? process?.TakeDescriptor(number);
+            using SafeFileHandle? left = Options.Keeper.TakeStore(domain) ?? process?.TakeDescriptor(number);
             store = left is null ? TmpfsStore.Create(domain) : TmpfsStore.Adopt(domain, left);
             _stores.Add(domain, store);
             Options.Keeper.KeepStore(domain, (int)store.ReadOnlyDescriptor.DangerousGetHandle());

@@ -37,6 +37,10 @@ public sealed record LiveMachineOptions
 
     /// <summary>Time between two full looks at a target's mappings when cheap signs say that nothing changed.</summary>
     public TimeSpan FullLookInterval { get; init; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>True: merge with one thread stopped and the others running on. Wrong; lets a test show that its
+    /// detector sees what that breaks.</summary>
+    internal bool StopsOneThreadOnly { get; init; }
 }
 
 /// <summary>What to attach to.</summary>

@@ -11,6 +11,8 @@ public sealed partial class LiveTarget
     private const int AttemptsMax = 40;
     private const int TimeOutsMax = 8;
     private readonly List<Part> _parts = [];
+    private readonly List<SharedRun> _newlyMerged = [];
+    private bool _looked;
     private readonly RestartTable _restarts = new();
     private double _costScale = 1;
     private int _vmaEstimate;
@@ -38,10 +40,35 @@ public sealed partial class LiveTarget
             return;
         }
 
-        Look();
+        if (!FiltersAllow())
+        {
+            Give(plans, PlanOutcome.Refused);
+            return;
+        }
+
+        _looked = false;
+        _newlyMerged.Clear();
         _vmaEstimate = _classifier.Table.VmaCount;
         Batches(plans);
-        _nextFullLook = 0;
+        _classifier.Table.ApplyMerged(_newlyMerged);
+    }
+
+    /// <summary>
+    /// The mapping a page lies in. The table is read anew once per call when it does not say what the plan expects; otherwise
+    /// what it knows is good enough, since every step in the target fails without harm on a mapping that has changed.
+    /// </summary>
+    private bool TryFind(in MergePlan plan, ulong page, out VmaSegment segment)
+    {
+        SegmentKind expected = plan.Kind is PlanKind.Reshare or PlanKind.Unshare ? SegmentKind.Merged : SegmentKind.Anonymous;
+        bool found = _classifier.Table.TryFind(page, out segment);
+        if ((!found || segment.Kind != expected) && !_looked)
+        {
+            _looked = true;
+            Look();
+            found = _classifier.Table.TryFind(page, out segment);
+        }
+
+        return found;
     }
 
     /// <summary>One pass over the plans; each round packs as many as fit the batch time and runs them.</summary>
@@ -101,7 +128,7 @@ public sealed partial class LiveTarget
 
         ulong page = plan.Start + offset;
         uint count = Math.Min(plan.Count - offset, ChunkPages);
-        if (!_classifier.Table.TryFind(page, out VmaSegment segment))
+        if (!TryFind(plan, page, out VmaSegment segment))
         {
             return Refuse(ref plan, ref next, ref offset, PlanOutcome.Vanished);
         }
@@ -246,7 +273,7 @@ public sealed partial class LiveTarget
         PrepareWindowDrop(plans);
         for (int attempt = 0; attempt < AttemptsMax; attempt++)
         {
-            WindowResult result = RunWindow(onlyThread: onlyCalls ? AnyThread(attempt) : 0);
+            WindowResult result = RunWindow(onlyThread: onlyCalls || _machine.Options.StopsOneThreadOnly ? AnyThread(attempt) : 0);
             if (result.Status == WindowStatus.Done)
             {
                 if (!onlyCalls)
@@ -327,17 +354,28 @@ public sealed partial class LiveTarget
             uint status = _control.Status(part.Operation);
             if (status == OpLayout.StatusDone)
             {
+                Merged(plan, part, part.Count);
                 plan.DonePages += part.Count;
                 plan.Outcome = plan.Outcome == PlanOutcome.NotTried && plan.DonePages == plan.Count
                     ? PlanOutcome.Done : plan.Outcome;
             }
             else if (status is OpLayout.StatusPartial or OpLayout.StatusThreadArea && plan.Outcome == PlanOutcome.NotTried)
             {
-                plan.DonePages += (uint)(_control.DoneBytes(part.Operation) >> PageSize.Shift);
+                uint done = (uint)(_control.DoneBytes(part.Operation) >> PageSize.Shift);
+                Merged(plan, part, done);
+                plan.DonePages += done;
                 plan.Outcome = status == OpLayout.StatusThreadArea
                     ? PlanOutcome.ThreadArea
                     : Failure(_control.Stage(part.Operation), _control.Errno(part.Operation));
             }
+        }
+    }
+
+    private void Merged(in MergePlan plan, Part part, uint pages)
+    {
+        if (plan.Kind == PlanKind.Share && pages > 0)
+        {
+            _newlyMerged.Add(new SharedRun(plan.Start + part.Offset, pages, plan.Slot + part.Offset));
         }
     }
 

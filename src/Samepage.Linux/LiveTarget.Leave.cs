@@ -133,8 +133,8 @@ public sealed partial class LiveTarget
     {
         _control.Clear();
         _control.SetHeader(ControlLayout.WindowDropBytes, 0);
-        _ = _control.AddCall(Abi.SYS_munmap, [ControlLayout.Window, Bootstrap.WindowBytes], indirect: 1);
-        _ = _control.AddCall(Abi.SYS_munmap, [ControlLayout.Shadow, Bootstrap.ShadowBytes], indirect: 1);
+        AddUnmap(ControlLayout.Window, Bootstrap.WindowBytes);
+        AddUnmap(ControlLayout.Shadow, Bootstrap.ShadowBytes);
         _ = _control.AddCall(Abi.SYS_close, [ControlLayout.TrackingFd], indirect: 1);
         _ = _control.AddCall(Abi.SYS_close, [ControlLayout.StoreFd], indirect: 1);
         if (!keepMerged)
@@ -143,6 +143,17 @@ public sealed partial class LiveTarget
         }
 
         _ = RunOne();
+    }
+
+    /// <summary>An area that was never mapped has no address, and must not be taken for one.</summary>
+    private void AddUnmap(int header, ulong bytes)
+    {
+        ulong address = _control.Header(header);
+        if ((long)address > 0)
+        {
+            _ = _control.AddCall(Abi.SYS_munmap, [address, bytes]);
+            _control.SetHeader(header, 0);
+        }
     }
 
     private static ulong ProtectionBits(VmaProtection protection) =>

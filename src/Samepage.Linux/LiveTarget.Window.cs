@@ -12,6 +12,7 @@ public sealed partial class LiveTarget
     private readonly List<int> _tids = [];
     private long _nextWriterLook;
     private bool _hasAsyncWriters;
+    private int _filterCount;
 
     /// <summary>One stop window with the operations that are in the control area.</summary>
     private WindowResult RunWindow(int onlyThread)
@@ -71,6 +72,35 @@ public sealed partial class LiveTarget
 
     private int AnyThread(int attempt) =>
         _process.Proc.TryReadThreads(_tids) ? _tids[attempt % _tids.Count] : Pid;
+
+    /// <summary>
+    /// True as long as the process has the system call filters that were judged when it was attached; new ones are judged
+    /// before anything more is done in it.
+    /// </summary>
+    private bool FiltersAllow()
+    {
+        if (!_process.Proc.TryReadStatus(_buffer, out ProcessStatus status) || status.SeccompFilterCount == _filterCount)
+        {
+            return true;
+        }
+
+        try
+        {
+            _ = _machine.Tracer.Run(_ =>
+            {
+                byte[] registers = new byte[SlotLayout.RegistersBytes + 8];
+                using BorrowedThread thread = Bootstrap.Borrow(_process, registers);
+                SeccompGate.Check(_process.Proc, thread.SeccompFilters());
+                return 0;
+            });
+            _filterCount = status.SeccompFilterCount;
+            return true;
+        }
+        catch (TargetException)
+        {
+            return false;
+        }
+    }
 
     private bool HasAsyncWriters()
     {

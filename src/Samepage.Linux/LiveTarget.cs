@@ -28,7 +28,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
     private readonly PageRange[] _own;
     private List<PageRange> _tracked = [];
     private ProcessStatm _lastStatm;
-    private long _nextFullLook;
+    private long _nextFullLook, _nextFlagLook;
     private bool _gone;
 
     private LiveTarget(LiveMachine machine, ProcessIdentity process, Adoption adoption, ControlArea control, TmpfsStore store)
@@ -43,6 +43,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
         _merged = process.TakeDescriptor((int)control.Header(ControlLayout.MergedFd));
         _classifier = new VmaClassifier(process.Proc);
         _scanner = PagemapScanner.Open(process.Proc);
+        _filterCount = process.Proc.TryReadStatus(_buffer, out ProcessStatus status) ? status.SeccompFilterCount : -1;
         _tasks = process.Proc.Open("task", out _, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY);
         _own = new PageRange[3];
         NameOwnAreas();
@@ -73,11 +74,13 @@ public sealed partial class LiveTarget : ITarget, IDisposable
     /// <inheritdoc/>
     public ReadOnlySpan<long> NotMergedPages => _classifier.Table.NotMergedPages;
 
+    internal ControlArea Control => _control;
+
     internal static LiveTarget Attach(
         LiveMachine machine, ProcessIdentity process, string domain, IReadOnlyList<PageRange>? ranges)
     {
         CheckRequest(process.Pid, domain, ranges);
-        LiveTarget target = TryAdopt(machine, process) ?? Inject(machine, process, new Adoption(domain, ranges));
+        LiveTarget target = TryAdopt(machine, process, domain) ?? Inject(machine, process, new Adoption(domain, ranges));
         try
         {
             machine.Options.Keeper.Add(
@@ -118,7 +121,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
         }
     }
 
-    private static LiveTarget? TryAdopt(LiveMachine machine, ProcessIdentity process)
+    private static LiveTarget? TryAdopt(LiveMachine machine, ProcessIdentity process, string domain)
     {
         if (Adoption.FindControl(process.Proc) is not { } number)
         {
@@ -138,6 +141,13 @@ public sealed partial class LiveTarget : ITarget, IDisposable
                 TargetError.Refused, $"process {process.Pid} is attached to another daemon, process {other}", process.Pid);
         }
 
+        if (control.LivingOwner() is not 0 and int owner)
+        {
+            control.Dispose();
+            throw new TargetException(
+                TargetError.Refused, $"process {process.Pid} is attached to another daemon, process {owner}", process.Pid);
+        }
+
         byte[] record = new byte[ControlLayout.AdoptionBytes];
         System.Runtime.InteropServices.Marshal.Copy(control.Address + ControlLayout.Adoption, record, 0, record.Length);
         if (Adoption.Parse(record) is not { } adoption)
@@ -146,6 +156,16 @@ public sealed partial class LiveTarget : ITarget, IDisposable
             return null;
         }
 
+        if (adoption.Domain != domain)
+        {
+            control.Dispose();
+            throw new TargetException(
+                TargetError.Usage,
+                $"process {process.Pid} has memory merged in domain {adoption.Domain}: attach it there, or detach it first",
+                process.Pid);
+        }
+
+        control.TakeOwnership();
         TmpfsStore store = machine.Store(adoption.Domain, process, (int)control.Header(ControlLayout.StoreFd));
         var target = new LiveTarget(machine, process, adoption, control, store);
         // Whatever userfaultfd flags its mappings have are ours, from before.
@@ -157,21 +177,25 @@ public sealed partial class LiveTarget : ITarget, IDisposable
     {
         TmpfsStore store = machine.Store(adoption.Domain);
         var control = ControlArea.Create();
+        LiveTarget? target = null;
         try
         {
             adoption.Write(control);
+            control.TakeOwnership();
             int descriptor = (int)store.ReadOnlyDescriptor.DangerousGetHandle();
             machine.Tracer.Run(_ =>
             {
                 new Bootstrap(process, control, descriptor).Run();
                 return 0;
             });
-            var target = new LiveTarget(machine, process, adoption, control, store);
+            target = new LiveTarget(machine, process, adoption, control, store);
             target.FinishInjection();
             return target;
         }
         catch
         {
+            _ = target?.Leave();
+            target?.DisposeOwn();
             control.Dispose();
             throw;
         }
@@ -299,6 +323,8 @@ public sealed partial class LiveTarget : ITarget, IDisposable
             return false;
         }
 
+        // Flags that the application changes in place (mlock, MADV_DONTFORK) show in smaps only, which is slow to read.
+        force |= now >= _nextFlagLook;
         bool changed = _classifier.Refresh(
             new VmaRules { Store = _store.Identity, Own = _own, Tracked = _tracked }, force);
         TrackRegions();
@@ -307,6 +333,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
         long took = Stopwatch.GetTimestamp() - now;
         long interval = (long)(_machine.Options.FullLookInterval.TotalSeconds * Stopwatch.Frequency);
         _nextFullLook = Stopwatch.GetTimestamp() + Math.Max(interval, took * 100);
+        _nextFlagLook = force ? Stopwatch.GetTimestamp() + Math.Max(interval * 10, took * 1000) : _nextFlagLook;
         return changed;
     }
 
@@ -370,8 +397,6 @@ public sealed partial class LiveTarget : ITarget, IDisposable
         if (attempts == 0)
         {
             _tracked = [];
-            _ = RefreshRegions(force: false);
-            _nextFullLook = 0;
             _ = _classifier.Refresh(new VmaRules { Store = _store.Identity, Own = _own, Tracked = _tracked }, force: true);
             TrackRegions();
         }

@@ -56,6 +56,9 @@ public sealed class Engine
     // How often a few merged pages are compared with what the machine shows.
     private static readonly TimeSpan AuditPause = TimeSpan.FromMilliseconds(500);
 
+    // A pass that finds less than one page in so many changed counts as one that found nothing.
+    private const int IdleShare = 256;
+
     private readonly EngineState _state;
     private readonly WakeBudget _budget;
     private readonly Pacer _pacer;
@@ -152,7 +155,9 @@ public sealed class Engine
         _pacer.Begin(_budget);
         bool passEnded = _pass.Go(_budget);
         _executor.Flush();
-        bool foundWork = _state.PagesScanned != _scannedAtPassEnd;
+        // A handful of pages that are written all the time (clocks, counters, stacks) is no reason to hurry.
+        long scanned = _state.PagesScanned - _scannedAtPassEnd;
+        bool foundWork = scanned > (long)_state.Pages.ChunksUsed * PageTable.ChunkPages / IdleShare;
         if (passEnded)
         {
             _scannedAtPassEnd = _state.PagesScanned;

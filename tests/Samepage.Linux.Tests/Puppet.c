@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define PAGE 4096ul
@@ -80,6 +81,15 @@ static void *serve(void *unused)
 		} else if (strncmp(line, "uring", 5) == 0) {
 			char params[120] = { 0 };
 			result = syscall(SYS_io_uring_setup, 1, params);
+		} else if (sscanf(line, "pin %lx %lu", &a, &b) == 2) {
+			char params[120] = { 0 };
+			struct iovec buffer = { (void *)a, b * PAGE };
+			int ring = syscall(SYS_io_uring_setup, 4, params);
+			result = syscall(SYS_io_uring_register, ring, 0 /* IORING_REGISTER_BUFFERS */, &buffer, 1);
+		} else if (sscanf(line, "shared %lu", &a) == 1 || sscanf(line, "huge %lu", &b) == 1) {
+			int huge = line[0] == 'h';
+			result = (unsigned long)mmap(0, (huge ? b : a) * PAGE, PROT_READ | PROT_WRITE,
+				MAP_ANONYMOUS | (huge ? MAP_PRIVATE | MAP_HUGETLB : MAP_SHARED), -1, 0);
 		} else if (strncmp(line, "filter", 6) == 0) {
 			struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 			struct sock_fprog program = { 1, &allow };

@@ -53,9 +53,10 @@ for (bool quit = false; !quit;)
 
     if (command is "verify" or "report" || quit)
     {
-        Console.WriteLine(string.Create(
-            CultureInfo.InvariantCulture,
-            $"ops={workloads.Sum(w => w.Operations)} lost={workloads.Sum(w => w.Lost)} wrong={workloads.Sum(w => w.Wrong)}"));
+        long operations = workloads.Sum(workload => workload.Operations);
+        long lost = workloads.Sum(workload => workload.Lost);
+        long wrong = workloads.Sum(workload => workload.Wrong);
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"ops={operations} lost={lost} wrong={wrong}"));
     }
 }
 

@@ -53,7 +53,9 @@ internal sealed class Region
 
     internal void Protect(int page, int count, bool isWritable) => Check(
         Native.mprotect(
-            AddressOf(page), (nint)count * PageBytes, Native.PROT_READ | (isWritable ? Native.PROT_WRITE : Native.PROT_NONE)),
+            AddressOf(page),
+            (nint)count * PageBytes,
+            Native.PROT_READ | (isWritable ? Native.PROT_WRITE : Native.PROT_NONE)),
         "mprotect");
 
     internal void DontNeed(int page, int count) =>

@@ -26,7 +26,8 @@ internal sealed record VictimOptions(IReadOnlyList<string> Modes, int Pages, int
     }
 
     private static int Number(string text, int least, int most) =>
-        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int number) && number >= least && number <= most
+        int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int number) &&
+        number >= least && number <= most
             ? number
             : throw new ArgumentException($"'{text}' is no number from {least} to {most}");
 }

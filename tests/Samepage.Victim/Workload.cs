@@ -35,14 +35,15 @@ internal abstract class Workload(string mode, VictimOptions options)
         _ => throw new ArgumentException($"unknown mode '{mode}'"),
     };
 
-    internal IEnumerable<Thread> Start(CancellationToken stop) => Enumerable.Range(0, Options.Threads).Select(index =>
+    internal IEnumerable<Thread> Start(CancellationToken stop) =>
+        Enumerable.Range(0, Options.Threads).Select(index =>
     {
         var thread = new Thread(() => Run(index, stop)) { IsBackground = true };
         thread.Start();
         return thread;
     });
 
-    /// <summary>Checks what can be checked at once; called while the threads run, and once more after they have.</summary>
+    /// <summary>Checks what can be checked at once; called while the threads run and once afterwards.</summary>
     internal virtual void Verify()
     {
     }

@@ -6,6 +6,12 @@ namespace Samepage.Cli.Client;
 /// <summary>Requests to the daemon over one connection. Not thread-safe.</summary>
 internal sealed class DaemonClient : IDisposable
 {
+    /// <summary>Answers for programs.</summary>
+    internal const string Json = "application/json";
+
+    /// <summary>Answers for people, where the daemon has such.</summary>
+    internal const string PlainText = "text/plain";
+
     private const int LineBytesMax = 64 << 20;
     private readonly UnixStream stream;
     private readonly HttpReader reader;
@@ -23,9 +29,10 @@ internal sealed class DaemonClient : IDisposable
     /// <summary>Asks and waits for the whole answer.</summary>
     /// <returns>HTTP status and body.</returns>
     /// <exception cref="IOException">The connection broke or the answer makes no sense.</exception>
-    internal (int Status, byte[] Body) Send(string method, string path, ReadOnlySpan<byte> body = default)
+    internal (int Status, byte[] Body) Send(
+        string method, string path, ReadOnlySpan<byte> body = default, string accept = Json)
     {
-        Ask(method, path, body, "application/json");
+        Ask(method, path, body, accept);
         var answer = new MemoryStream();
         for (var piece = reader.ReadBody(); !piece.IsEmpty; piece = reader.ReadBody())
         {

@@ -17,6 +17,13 @@ internal static class Requests
         return status < 400 ? answer : throw Refused(answer);
     }
 
+    /// <summary>The status as text for people.</summary>
+    internal static string StatusText(this DaemonClient client)
+    {
+        var (status, answer) = client.Send("GET", "/v1/status", default, DaemonClient.PlainText);
+        return status < 400 ? System.Text.Encoding.UTF8.GetString(answer) : throw Refused(answer);
+    }
+
     internal static T Get<T>(this DaemonClient client, string path, JsonTypeInfo<T> type) =>
         Parse(client.Get("GET", path), type);
 

@@ -3,6 +3,7 @@ using System.Text.Json;
 using Samepage.Cli.Demo;
 using Samepage.Cli.Output;
 using Samepage.Daemon;
+using Samepage.Daemon.Api;
 
 namespace Samepage.Cli.Verbs;
 

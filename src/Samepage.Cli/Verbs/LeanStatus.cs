@@ -1,5 +1,4 @@
 using Samepage.Cli.Client;
-using Samepage.Cli.Output;
 using Samepage.Linux.Host;
 
 namespace Samepage.Cli.Verbs;
@@ -25,13 +24,14 @@ internal static class LeanStatus
                 return null;
             }
 
-            var (status, body) = client.Send("GET", "/v1/status");
+            var (status, body) = client.Send(
+                "GET", "/v1/status", default, json ? DaemonClient.Json : DaemonClient.PlainText);
             if (status != 200)
             {
                 return null;
             }
 
-            StandardStreams.Write(StandardStreams.Output, json ? [.. body, (byte)'\n'] : StatusText.Of(body));
+            StandardStreams.Write(StandardStreams.Output, json ? [.. body, (byte)'\n'] : body);
             return 0;
         }
         catch (IOException)

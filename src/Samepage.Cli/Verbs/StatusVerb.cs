@@ -1,7 +1,5 @@
 using System.CommandLine;
-using System.Text;
 using Samepage.Cli.Client;
-using Samepage.Cli.Output;
 
 namespace Samepage.Cli.Verbs;
 
@@ -15,13 +13,12 @@ internal static class StatusVerb
         var verb = new Command("status", "Show what is merged and what it costs.") { socket, json };
         verb.SetDaemonAction(terminal, socket, (parsed, client) =>
         {
-            var status = client.Get("GET", "/v1/status");
             if (parsed.GetValue(json))
             {
-                return Verb.PrintJson(terminal, status);
+                return Verb.PrintJson(terminal, client.Get("GET", "/v1/status"));
             }
 
-            terminal.Out.Write(Encoding.UTF8.GetString(StatusText.Of(status)));
+            terminal.Out.Write(client.StatusText());
             return 0;
         });
         return verb;

@@ -48,10 +48,10 @@ internal static class TopVerb
     {
         while (true)
         {
-            var status = StatusText.Of(client.Get("GET", "/v1/status"));
+            var status = client.StatusText();
             var targets = client.Get("/v1/targets", ApiJson.Default.TargetsDocument);
             terminal.Out.Write(terminal.OutIsTerminal ? ClearScreen : "");
-            terminal.Out.WriteLine(Encoding.UTF8.GetString(status));
+            terminal.Out.WriteLine(status);
             TargetsTable.Print(terminal, targets);
             terminal.Out.Flush();
             if (!terminal.OutIsTerminal)

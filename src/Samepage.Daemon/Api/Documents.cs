@@ -254,7 +254,7 @@ public sealed record ProgressDocument(string Phase, long PagesDone, long PagesTo
 /// <summary>Something that happened, as /v1/events reports it.</summary>
 public sealed record EventDocument
 {
-    /// <summary>attached, detached, exited, merged, unmerged or knob.</summary>
+    /// <summary>listening (once, first), attached, detached, exited, merged, unmerged or knob.</summary>
     public required string Kind { get; init; }
 
     /// <summary>When (UTC).</summary>

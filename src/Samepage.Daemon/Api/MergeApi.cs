@@ -15,10 +15,10 @@ internal static class MergeApi
     {
         routes.MapPost("/v1/merge", Merge).WithName("merge").WithTags("merge")
             .WithSummary("Scan and merge until nothing is left to merge")
-            .Produces<MergeDocument>().Produces<StreamLine>(200, ProgressStream.ContentType);
+            .Produces<MergeDocument>(200, "application/json", ProgressStream.ContentType);
         routes.MapPost("/v1/unmerge", Unmerge).WithName("unmerge").WithTags("merge")
             .WithSummary("Give processes private copies of all their merged pages")
-            .Produces<UnmergeDocument>().Produces<StreamLine>(200, ProgressStream.ContentType);
+            .Produces<UnmergeDocument>(200, "application/json", ProgressStream.ContentType);
     }
 
     private static async Task<IResult> Merge(

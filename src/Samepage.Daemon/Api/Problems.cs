@@ -66,6 +66,7 @@ internal static class Problems
         {
             404 => $"there is no {context.Request.Path}: see /openapi/v1.json",
             405 => $"{context.Request.Method} is not for {context.Request.Path}: see /openapi/v1.json",
+            413 => $"the body is too large: send at most {Hosting.DaemonHost.RequestBytesMax} bytes",
             415 => "send the body as application/json",
             var status => $"the request was refused with HTTP status {status}",
         },

@@ -1,5 +1,5 @@
 using System.Net.Sockets;
-using System.Security.Cryptography;
+using System.Text.Json.Serialization;
 using System.Text.Json.Serialization.Metadata;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
@@ -19,7 +19,7 @@ namespace Samepage.Daemon.Hosting;
 /// </summary>
 public static class DaemonHost
 {
-    private const long RequestBytesMax = 64 * 1024;
+    internal const long RequestBytesMax = 64 * 1024;
     private static readonly TimeSpan ShutdownTimeout = TimeSpan.FromMinutes(5); // un-merging much memory takes its time
 
     /// <summary>Runs until SIGTERM, SIGINT or <paramref name="stop"/>.</summary>
@@ -65,9 +65,11 @@ public static class DaemonHost
         builder.Services.ConfigureHttpJsonOptions(json =>
         {
             json.SerializerOptions.PropertyNamingPolicy = ApiJson.Default.Options.PropertyNamingPolicy;
+            json.SerializerOptions.NumberHandling = JsonNumberHandling.Strict;
             json.SerializerOptions.UnmappedMemberHandling = ApiJson.Default.Options.UnmappedMemberHandling;
-            json.SerializerOptions.TypeInfoResolver =
-                JsonTypeInfoResolver.Combine(ApiJson.Default, json.SerializerOptions.TypeInfoResolver);
+            json.SerializerOptions.TypeInfoResolver = describe
+                ? JsonTypeInfoResolver.Combine(ApiJson.Default, json.SerializerOptions.TypeInfoResolver)
+                : ApiJson.Default;
         });
         builder.Services.Configure<RouteHandlerOptions>(routes => routes.ThrowOnBadRequest = true);
         builder.Services.AddSingleton<EventHub>();
@@ -102,7 +104,16 @@ public static class DaemonHost
             services.GetRequiredService<EventHub>(),
             services.GetRequiredService<ILoggerFactory>().CreateLogger("Samepage.Daemon.Targets"),
             serveLookers,
-            BitConverter.ToUInt64(RandomNumberGenerator.GetBytes(sizeof(ulong))));
+            Seed());
+
+    // From the kernel directly: the framework's generator loads OpenSSL for it, 7 MB that the daemon would keep.
+    private static ulong Seed()
+    {
+        using var random = File.OpenRead("/dev/urandom");
+        Span<byte> bytes = stackalloc byte[sizeof(ulong)];
+        random.ReadExactly(bytes);
+        return BitConverter.ToUInt64(bytes);
+    }
 
     // When the thread dies while it opens the machine, its own error says more than the unanswered question.
     private static async Task Started(EngineLoop loop)

@@ -32,6 +32,12 @@ public sealed class KeeperLink : IMergedMemoryKeeper, IStateKeeper, IDisposable
         start = new KeeperStartInfo([program, "keeper", "--socket", socket], socket, logFile);
     }
 
+    internal KeeperLink(KeeperStartInfo start)
+    {
+        this.start = start;
+        daemonCommand = [];
+    }
+
     /// <summary>The keeper's socket for a daemon's.</summary>
     public static string SocketBeside(string daemonSocket)
     {

@@ -41,6 +41,11 @@ public sealed class EventHub
     {
         try
         {
+            // At once, so that a listener knows from when on it misses nothing.
+            yield return new EventDocument
+            {
+                Kind = "listening", Text = "everything from now on", Time = DateTimeOffset.UtcNow,
+            };
             while (await ReadyAsync(listener, cancel).ConfigureAwait(false))
             {
                 while (listener.Reader.TryRead(out var happened))

@@ -3,8 +3,8 @@ using Samepage.Linux.Proc;
 
 namespace Samepage.Linux.Host;
 
-/// <summary>Things a process may hold through which its memory is written without any of its threads writing: a device or
-/// the kernel keeps pages pinned and stores into them at a time of its own.</summary>
+/// <summary>Things a process may hold through which its memory is written without any of its threads writing: a
+/// device or the kernel keeps pages pinned and stores into them at a time of its own.</summary>
 [Flags]
 internal enum AsyncWriterKinds
 {

@@ -8,7 +8,8 @@ using static Samepage.Linux.Interop.Userfaultfd;
 
 namespace Samepage.Linux.Host;
 
-/// <summary>What this host has and lacks for merging live memory, found out by trying. Changes nothing on the host.</summary>
+/// <summary>What this host has and lacks for merging live memory, found out by trying. Changes nothing on the
+/// host.</summary>
 public sealed record KernelFeatures
 {
     private const string Newer = "run Linux 6.8 or later";
@@ -214,7 +215,8 @@ public sealed record KernelFeatures
         return errno switch
         {
             0 => new KernelFeature(name, FeatureState.Present, true, "yes"),
-            Errno.EPERM => new KernelFeature(name, FeatureState.NotPermitted, true, "refused (a seccomp filter?)", AsRoot),
+            Errno.EPERM => new KernelFeature(
+                name, FeatureState.NotPermitted, true, "refused (a seccomp filter?)", AsRoot),
             _ => new KernelFeature(name, FeatureState.Missing, true, Errno.Text(errno), Newer),
         };
     }

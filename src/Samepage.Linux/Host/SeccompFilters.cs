@@ -31,9 +31,9 @@ internal readonly record struct SeccompVerdict(uint Action)
 }
 
 /// <summary>
-/// Runs a process's seccomp filters, as PTRACE_SECCOMP_GET_FILTER delivers them, over calls it has not made yet. So it is
-/// known before anything is injected whether a filter would fail or kill it. Accepts what the kernel's own checker
-/// (seccomp_check_filter in kernel/seccomp.c) accepts; anything else counts as a filter that kills.
+/// Runs a process's seccomp filters, as PTRACE_SECCOMP_GET_FILTER delivers them, over calls it has not made yet. So
+/// it is known before anything is injected whether a filter would fail or kill it. Accepts what the kernel's own
+/// checker (seccomp_check_filter in kernel/seccomp.c) accepts; anything else counts as a filter that kills.
 /// </summary>
 internal sealed class SeccompFilters
 {

@@ -21,7 +21,8 @@ internal static unsafe partial class Fcntl
     internal const int FALLOC_FL_KEEP_SIZE = 1;
     internal const int FALLOC_FL_PUNCH_HOLE = 2;
 
-    /// <summary>Opens a file below a directory; the handle is invalid on failure (see <see cref="Errno.Last"/>).</summary>
+    /// <summary>Opens a file below a directory; the handle is invalid on failure (see
+    /// <see cref="Errno.Last"/>).</summary>
     internal static SafeFileHandle OpenAt(SafeFileHandle? directory, string path, int flags, uint mode = 0)
     {
         bool added = false;

@@ -20,7 +20,8 @@ internal static partial class Mman
     internal const nint MAP_FAILED = -1;
 
     [LibraryImport("libc", SetLastError = true)]
-    internal static partial nint mmap(nint address, nuint length, int protection, int flags, SafeFileHandle fd, long offset);
+    internal static partial nint mmap(
+        nint address, nuint length, int protection, int flags, SafeFileHandle fd, long offset);
 
     [LibraryImport("libc", SetLastError = true)]
     internal static partial int munmap(nint address, nuint length);

@@ -55,9 +55,12 @@ internal static unsafe partial class Mount
             SYS_fsconfig, context.DangerousGetHandle(), command, keyText.Pointer, valueText.Pointer, 0);
     }
 
-    /// <summary>Mounts what <see cref="FsOpen"/> prepared, attached nowhere; the handle is invalid on failure.</summary>
+    /// <summary>Mounts what <see cref="FsOpen"/> prepared, attached nowhere; the handle is invalid on
+    /// failure.</summary>
     internal static SafeFileHandle FsMount(SafeFileHandle context, int attributes) =>
-        new((nint)Libc.syscall(SYS_fsmount, context.DangerousGetHandle(), FSMOUNT_CLOEXEC, attributes), ownsHandle: true);
+        new(
+            (nint)Libc.syscall(SYS_fsmount, context.DangerousGetHandle(), FSMOUNT_CLOEXEC, attributes),
+            ownsHandle: true);
 
     /// <summary>statx of an open descriptor.</summary>
     internal static bool TryStat(SafeFileHandle file, out statx result)

@@ -4,7 +4,8 @@ namespace Samepage.Linux.Interop;
 
 // linux/userfaultfd.h in the kernel's own spelling: all 64-bit fields, so the layout is the same on every architecture.
 
-/// <summary>Argument of <see cref="Userfaultfd.UFFDIO_API"/>: the handshake that every userfaultfd needs once.</summary>
+/// <summary>Argument of <see cref="Userfaultfd.UFFDIO_API"/>: the handshake that every userfaultfd needs
+/// once.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct uffdio_api
 {
@@ -30,7 +31,8 @@ internal struct uffdio_register
     internal ulong ioctls;
 }
 
-/// <summary>Argument of <see cref="Userfaultfd.UFFDIO_COPY"/>; <c>copy</c> comes back as bytes done or -errno.</summary>
+/// <summary>Argument of <see cref="Userfaultfd.UFFDIO_COPY"/>; <c>copy</c> comes back as bytes done or
+/// -errno.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct uffdio_copy
 {
@@ -41,7 +43,8 @@ internal struct uffdio_copy
     internal long copy;
 }
 
-/// <summary>Argument of <see cref="Userfaultfd.UFFDIO_ZEROPAGE"/>; <c>zeropage</c> comes back as bytes done or -errno.</summary>
+/// <summary>Argument of <see cref="Userfaultfd.UFFDIO_ZEROPAGE"/>; <c>zeropage</c> comes back as bytes done or
+/// -errno.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct uffdio_zeropage
 {
@@ -58,7 +61,8 @@ internal struct uffdio_writeprotect
     internal ulong mode;
 }
 
-/// <summary>Argument of <see cref="Userfaultfd.UFFDIO_CONTINUE"/>; <c>mapped</c> comes back as bytes done or -errno.</summary>
+/// <summary>Argument of <see cref="Userfaultfd.UFFDIO_CONTINUE"/>; <c>mapped</c> comes back as bytes done or
+/// -errno.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct uffdio_continue
 {
@@ -67,7 +71,8 @@ internal struct uffdio_continue
     internal long mapped;
 }
 
-/// <summary>Argument of <see cref="Userfaultfd.UFFDIO_MOVE"/>; <c>move</c> comes back as bytes done or -errno.</summary>
+/// <summary>Argument of <see cref="Userfaultfd.UFFDIO_MOVE"/>; <c>move</c> comes back as bytes done or
+/// -errno.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct uffdio_move
 {
@@ -78,7 +83,8 @@ internal struct uffdio_move
     internal long move;
 }
 
-/// <summary>What read() of a userfaultfd returns, one or several at a time. Which fields mean something depends on the event.</summary>
+/// <summary>What read() of a userfaultfd returns, one or several at a time. Which fields mean something depends on
+/// the event.</summary>
 [StructLayout(LayoutKind.Explicit, Size = 32)]
 internal struct uffd_msg
 {
@@ -90,7 +96,8 @@ internal struct uffd_msg
     /// <summary>PAGEFAULT: address, rounded down to the page unless UFFD_FEATURE_EXACT_ADDRESS is on.</summary>
     [FieldOffset(16)] internal ulong pagefault_address;
 
-    /// <summary>FORK: the child's userfaultfd, already installed in the descriptor table of whoever read this.</summary>
+    /// <summary>FORK: the child's userfaultfd, already installed in the descriptor table of whoever read
+    /// this.</summary>
     [FieldOffset(8)] internal uint fork_ufd;
 
     /// <summary>REMAP: old start.</summary>
@@ -124,7 +131,8 @@ internal static class Userfaultfd
     internal const uint UFFDIO_WRITEPROTECT = 0xC018AA06;
     internal const uint UFFDIO_CONTINUE = 0xC020AA07;
 
-    /// <summary>ioctl on an open /dev/userfaultfd: a new userfaultfd without asking vm.unprivileged_userfaultfd.</summary>
+    /// <summary>ioctl on an open /dev/userfaultfd: a new userfaultfd without asking
+    /// vm.unprivileged_userfaultfd.</summary>
     internal const uint USERFAULTFD_IOC_NEW = 0xAA00;
 
     internal const byte UFFD_EVENT_PAGEFAULT = 0x12;
@@ -166,6 +174,7 @@ internal static class Userfaultfd
     internal const ulong UFFDIO_MOVE_MODE_DONTWAKE = 1 << 0;
     internal const ulong UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES = 1 << 1;
 
-    /// <summary>Flag of userfaultfd(2): only faults of user mode. Never what we want; here so that nobody types a 1.</summary>
+    /// <summary>Flag of userfaultfd(2): only faults of user mode. Never what we want; here so that nobody types a
+    /// 1.</summary>
     internal const int UFFD_USER_MODE_ONLY = 1;
 }

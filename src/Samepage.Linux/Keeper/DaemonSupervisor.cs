@@ -6,7 +6,7 @@ namespace Samepage.Linux.Keeper;
 /// Watches the registered daemon by pidfd and starts another one when it dies without goodbye. A daemon that dies again
 /// at once is retried with growing delays and then left alone: serving goes on without it.
 /// </summary>
-internal sealed unsafe class DaemonSupervisor(int epoll, bool respawn, string? logPath, TimeProvider clock)
+internal sealed class DaemonSupervisor(int epoll, bool respawn, string? logPath, TimeProvider clock)
 {
     internal const int DeathsMax = 5;
     internal static readonly TimeSpan DeathWindow = TimeSpan.FromSeconds(30);
@@ -32,7 +32,7 @@ internal sealed unsafe class DaemonSupervisor(int epoll, bool respawn, string? l
     internal DateTimeOffset? Due => _startAt;
 
     /// <summary>Watches a daemon from now on, instead of any earlier one. 0 or -errno.</summary>
-    internal int Watch(int pid)
+    internal unsafe int Watch(int pid)
     {
         int pidfd = PidfdOpen(pid);
         if (pidfd < 0)
@@ -49,7 +49,7 @@ internal sealed unsafe class DaemonSupervisor(int epoll, bool respawn, string? l
     }
 
     /// <summary>The daemon said goodbye: no successor is wanted.</summary>
-    internal void Forget()
+    internal unsafe void Forget()
     {
         _startAt = null;
         if (_pidfd >= 0)
@@ -83,7 +83,7 @@ internal sealed unsafe class DaemonSupervisor(int epoll, bool respawn, string? l
         }
 
         _startAt = null;
-        int pid = DetachedProcess.Start(_command, logPath);
+        int pid = KeeperPriority.WithoutPrivileges(() => DetachedProcess.Start(_command, logPath));
         if (pid < 0)
         {
             KeeperLog.Write($"cannot start {_command[0]}: errno {-pid}");
@@ -91,7 +91,6 @@ internal sealed unsafe class DaemonSupervisor(int epoll, bool respawn, string? l
             return;
         }
 
-        KeeperPriority.Restore(pid);
         KeeperLog.Write($"started {_command[0]} as {pid}");
         if (Watch(pid) < 0)
         {
@@ -115,7 +114,8 @@ internal sealed unsafe class DaemonSupervisor(int epoll, bool respawn, string? l
         _deaths.Enqueue(now);
         if (_deaths.Count > DeathsMax)
         {
-            KeeperLog.Write($"the daemon died {_deaths.Count} times in {DeathWindow.TotalSeconds} s; not starting it again");
+            KeeperLog.Write(
+                $"the daemon died {_deaths.Count} times in {DeathWindow.TotalSeconds} s; not starting it again");
             return;
         }
 

@@ -10,22 +10,23 @@ namespace Samepage.Linux.Keeper;
 /// <para>
 /// The userfaultfds of forked children exist nowhere but in that table: the kernel hands them to whoever reads the
 /// parent's fork event. If they were closed because the keeper was killed, the kernel would drop the registration
-/// and show store bytes to the child. A shared table has no instant at which a descriptor is read but not yet saved: whatever the
-/// keeper gets is in the holder's table in the same step. The next keeper finds the holder by its name and takes all
-/// descriptors over with pidfd_getfd.
+/// and show store bytes to the child. A shared table has no instant at which a descriptor is read but not yet saved:
+/// whatever the keeper gets is in the holder's table in the same step. The next keeper finds the holder by its name
+/// and takes all descriptors over with pidfd_getfd.
 /// </para>
 /// <para>
-/// The holder runs some twenty instructions: block all signals, set its name, leave the session, unmap all memory but its own
-/// page of code, pause for ever. It therefore costs one page and the process itself.
+/// The holder runs some twenty instructions: block all signals, set its name, leave the session, unmap all memory but
+/// its own page of code, pause for ever. It therefore costs one page and the process itself.
 /// </para>
 /// Because it shares <em>all</em> descriptors, a dead keeper's sockets stay open until the next keeper kills the
 /// holder; so nobody may take an open connection as a sign of life (<see cref="KeeperClient"/> watches the process).
 /// </summary>
-internal static unsafe class DescriptorHolder
+internal static class DescriptorHolder
 {
     private const int CodePageBytes = 4096;
     private const int NameOffset = 0xE8;
     private const int NameBytesMax = 15;
+    private const int NameMillisecondsMax = 1000;
 
     // Position independent; rdi = address of the thread's rseq area or 0. Child's side starts at "child".
     private static ReadOnlySpan<byte> Code =>
@@ -93,7 +94,7 @@ internal static unsafe class DescriptorHolder
     }
 
     /// <summary>Starts a holder. Its process id, or -errno.</summary>
-    internal static int Start(string name)
+    internal static unsafe int Start(string name)
     {
         nint page = mmap(0, CodePageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (page == -1)
@@ -109,7 +110,25 @@ internal static unsafe class DescriptorHolder
         int pid = mprotect(page, CodePageBytes, PROT_READ | PROT_EXEC) != 0 ? -LastErrno
             : (int)((delegate* unmanaged<nint, long>)page)(RseqArea());
         _ = Interop.Libc.syscall(SYS_munmap, page, CodePageBytes);
+        WaitForName(pid, name);
         return pid;
+    }
+
+    // Nothing may be entrusted to a holder that the next keeper could not find.
+    private static void WaitForName(int pid, string name)
+    {
+        long deadline = Environment.TickCount64 + NameMillisecondsMax;
+        string path = string.Create(CultureInfo.InvariantCulture, $"/proc/{pid}/comm");
+        while (pid > 0 && KeeperFiles.ReadShort(path).TrimEnd('\n') != name)
+        {
+            if (Environment.TickCount64 > deadline)
+            {
+                KeeperLog.Write($"holder {pid} has not taken its name after {NameMillisecondsMax} ms");
+                return;
+            }
+
+            Thread.Sleep(0);
+        }
     }
 
     /// <summary>Living holders with this name that are not <paramref name="except"/> and belong to our user.</summary>
@@ -154,7 +173,7 @@ internal static unsafe class DescriptorHolder
 
     // The kernel writes the CPU number into this area whenever it schedules the thread; unmapping it without
     // unregistering would kill the holder. glibc publishes where it is, relative to the thread pointer.
-    private static nint RseqArea()
+    private static unsafe nint RseqArea()
     {
         nint libc = NativeLibrary.Load("libc.so.6");
         if (!NativeLibrary.TryGetExport(libc, "__rseq_offset", out nint offset)
@@ -174,7 +193,8 @@ internal static unsafe class DescriptorHolder
         foreach (string line in File.ReadLines(directory + "/status"))
         {
             // A killed holder stays as a zombie until its parent looks; it has no descriptors any more.
-            if (line.StartsWith("State:\tZ", StringComparison.Ordinal) || line.StartsWith("State:\tX", StringComparison.Ordinal))
+            if (line.StartsWith("State:\tZ", StringComparison.Ordinal)
+                || line.StartsWith("State:\tX", StringComparison.Ordinal))
             {
                 return false;
             }

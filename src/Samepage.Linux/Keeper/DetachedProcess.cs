@@ -8,7 +8,7 @@ namespace Samepage.Linux.Keeper;
 /// Process.Start cannot: it lets inheritable descriptors through, stays in the session, and its SIGCHLD handling would
 /// be shared with whoever traces processes here.
 /// </summary>
-internal static unsafe class DetachedProcess
+internal static class DetachedProcess
 {
     private const int OpaqueBytes = 512;
     private const int SignalSetBytes = 128;
@@ -19,7 +19,7 @@ internal static unsafe class DetachedProcess
     /// <param name="command">Program and arguments.</param>
     /// <param name="logPath">File to append stdout and stderr to; null: /dev/null.</param>
     /// <returns>The process id, or -errno.</returns>
-    internal static int Start(IReadOnlyList<string> command, string? logPath)
+    internal static unsafe int Start(IReadOnlyList<string> command, string? logPath)
     {
         byte* actions = stackalloc byte[OpaqueBytes];
         byte* attributes = stackalloc byte[OpaqueBytes];
@@ -38,7 +38,8 @@ internal static unsafe class DetachedProcess
             _ = posix_spawn_file_actions_addopen(actions, 2, log, O_WRONLY | O_CREAT | O_APPEND, 0x180);
             CloseOthers(actions);
             _ = posix_spawnattr_init(attributes);
-            _ = posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
+            _ = posix_spawnattr_setflags(
+                attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
             new Span<byte>(signals, SignalSetBytes).Clear();
             _ = posix_spawnattr_setsigmask(attributes, signals);
             new Span<byte>(signals, SignalSetBytes).Fill(0xFF);
@@ -52,9 +53,9 @@ internal static unsafe class DetachedProcess
     }
 
     /// <summary>Collects the exit status of a child, so that it does not stay as a zombie.</summary>
-    internal static bool Reap(int pid) => waitpid(pid, null, WNOHANG) == pid;
+    internal static unsafe bool Reap(int pid) => waitpid(pid, null, WNOHANG) == pid;
 
-    private static void CloseOthers(byte* actions)
+    private static unsafe void CloseOthers(byte* actions)
     {
         try
         {

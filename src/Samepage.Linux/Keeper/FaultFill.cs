@@ -6,10 +6,10 @@ namespace Samepage.Linux.Keeper;
 
 /// <summary>The ioctls that put something at an empty page-table entry. Each answers the bytes done, from the front,
 /// or -errno when none; each wakes whoever waits for the bytes done.</summary>
-internal static unsafe class FaultFill
+internal static class FaultFill
 {
     /// <summary>Maps the kernel's zero page: no memory. EEXIST at a write-protect marker.</summary>
-    internal static long ZeroPages(int fd, ulong address, uint bytes)
+    internal static unsafe long ZeroPages(int fd, ulong address, uint bytes)
     {
         uffdio_zeropage call = new() { range = new uffdio_range { start = address, len = bytes } };
         // SAFETY: the argument has the kernel's layout and lives on this frame for the whole call.
@@ -17,7 +17,7 @@ internal static unsafe class FaultFill
     }
 
     /// <summary>Fills fresh pages from <paramref name="source"/>; replaces write-protect markers.</summary>
-    internal static long CopyPages(int fd, ulong address, byte* source, uint bytes)
+    internal static unsafe long CopyPages(int fd, ulong address, byte* source, uint bytes)
     {
         uffdio_copy call = new() { dst = address, src = (ulong)source, len = bytes };
         // SAFETY: the caller's buffer has at least `bytes` bytes, and the kernel only reads it.
@@ -25,7 +25,7 @@ internal static unsafe class FaultFill
     }
 
     /// <summary>Maps what the file has there.</summary>
-    internal static long StorePages(int fd, ulong address, uint bytes)
+    internal static unsafe long StorePages(int fd, ulong address, uint bytes)
     {
         uffdio_continue call = new() { range = new uffdio_range { start = address, len = bytes } };
         // SAFETY: as above.
@@ -33,7 +33,7 @@ internal static unsafe class FaultFill
     }
 
     /// <summary>Lets waiting threads look again, without changing anything.</summary>
-    internal static void Wake(int fd, ulong address, uint bytes)
+    internal static unsafe void Wake(int fd, ulong address, uint bytes)
     {
         uffdio_range call = new() { start = address, len = bytes };
         // SAFETY: as above.
@@ -41,7 +41,7 @@ internal static unsafe class FaultFill
     }
 
     /// <summary>Lets all waiting threads of an address space look again.</summary>
-    internal static void WakeAll(int fd)
+    internal static unsafe void WakeAll(int fd)
     {
         const ulong End = 0x7FFF_FFFF_F000;
         // From the lowest address that may be mapped: vm.mmap_min_addr as distributions set it, then a safe guess.

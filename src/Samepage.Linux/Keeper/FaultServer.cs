@@ -18,7 +18,7 @@ namespace Samepage.Linux.Keeper;
 /// lives. Closing it earlier would let the kernel show store bytes in the child. Used by the keeper's one thread.
 /// </para>
 /// </summary>
-internal sealed unsafe class FaultServer : IDisposable
+internal sealed class FaultServer : IDisposable
 {
     /// <summary>
     /// Pages filled by one answer. Zero-page entries cost no memory, so reading ahead is free: measured 0.4 us per page
@@ -28,26 +28,28 @@ internal sealed unsafe class FaultServer : IDisposable
 
     private const int PageBytes = 4096;
     private const int MessagesPerRead = 64;
-    // Any address would do to ask whether the owner is alive: what an empty entry gets there is right by the rule above.
+    // Any address would do to ask whether the owner is alive: what an empty entry gets there is right by the rule
+    // above.
     private const ulong ProbeAddress = 0x1000_0000;
     private const ulong PageMask = ~(ulong)(PageBytes - 1);
 
     private readonly int _epoll;
     private readonly FaultAnswer _answer;
     private readonly uint _windowBytes;
-    private readonly uffd_msg* _messages;
-    private readonly byte* _zeros;
+    private readonly unsafe uffd_msg* _messages;
+    private readonly unsafe byte* _zeros;
     private readonly Dictionary<FileIdentity, int> _slotOf = [];
     private readonly Stack<int> _freeSlots = new();
     private Held[] _held = new Held[64];
     private int _slotEnd;
     private int _probeCursor;
 
-    internal FaultServer(int epoll, FaultAnswer answer, int windowPages)
+    internal unsafe FaultServer(int epoll, FaultAnswer answer, int windowPages)
     {
         _epoll = epoll;
         _answer = answer;
         _windowBytes = (uint)Math.Clamp(windowPages, 1, 256) * PageBytes;
+        // SAFETY: zeroed blocks of the sizes that Serve and Copy state to the kernel; freed by Dispose.
         _messages = (uffd_msg*)NativeMemory.AllocZeroed(MessagesPerRead, (nuint)sizeof(uffd_msg));
         _zeros = (byte*)NativeMemory.AllocZeroed(_windowBytes);
     }
@@ -69,7 +71,7 @@ internal sealed unsafe class FaultServer : IDisposable
     internal long Dropped { get; private set; }
 
     /// <summary>Takes over a userfaultfd. If the same one is held already, closes <paramref name="fd"/>.</summary>
-    internal FileIdentity Add(int fd)
+    internal unsafe FileIdentity Add(int fd)
     {
         FileIdentity identity = KeeperFiles.IdentityOf(fd);
         if (_slotOf.ContainsKey(identity))
@@ -92,6 +94,7 @@ internal sealed unsafe class FaultServer : IDisposable
         _held[slot] = new Held { Fd = fd, Identity = identity };
         _slotOf.Add(identity, slot);
         epoll_event interest = new() { events = EPOLLIN, data = KeeperTag.Make(KeeperTag.Memory, slot) };
+        // SAFETY: the kernel copies the event during the call.
         if (epoll_ctl(_epoll, EPOLL_CTL_ADD, fd, &interest) != 0)
         {
             KeeperLog.Write($"cannot watch a userfaultfd: errno {LastErrno}");
@@ -115,7 +118,7 @@ internal sealed unsafe class FaultServer : IDisposable
     }
 
     /// <summary>Reads and answers what is pending on one descriptor. No allocation unless a fork is among it.</summary>
-    internal void Serve(int slot)
+    internal unsafe void Serve(int slot)
     {
         if (slot >= _slotEnd || _held[slot].Fd == 0)
         {
@@ -155,7 +158,8 @@ internal sealed unsafe class FaultServer : IDisposable
         }
     }
 
-    /// <summary>Asks the next <paramref name="count"/> descriptors whether their address space lives; closes the dead.</summary>
+    /// <summary>Asks the next <paramref name="count"/> descriptors whether their address space lives; closes the
+    /// dead.</summary>
     internal void Probe(int count)
     {
         for (int looked = 0; count > 0 && looked < _slotEnd; looked++)
@@ -174,7 +178,7 @@ internal sealed unsafe class FaultServer : IDisposable
         }
     }
 
-    public void Dispose()
+    public unsafe void Dispose()
     {
         for (int slot = 0; slot < _slotEnd; slot++)
         {
@@ -184,6 +188,7 @@ internal sealed unsafe class FaultServer : IDisposable
             }
         }
 
+        // SAFETY: allocated by the constructor, used by this object alone, and disposed once by its owner.
         NativeMemory.Free(_messages);
         NativeMemory.Free(_zeros);
     }
@@ -234,7 +239,7 @@ internal sealed unsafe class FaultServer : IDisposable
         return done == -ENOENT && _windowBytes > PageBytes ? FaultFill.ZeroPages(fd, page, PageBytes) : done;
     }
 
-    private long Copy(ref Held held, ulong page)
+    private unsafe long Copy(ref Held held, ulong page)
     {
         uint bytes = held.NextPage == page ? Math.Min(held.CopiedBytes * 2, _windowBytes) : PageBytes;
         long done = FaultFill.CopyPages(held.Fd, page, _zeros, bytes);
@@ -276,7 +281,7 @@ internal sealed unsafe class FaultServer : IDisposable
         Gone?.Invoke(identity);
     }
 
-    private void Close(int slot)
+    private unsafe void Close(int slot)
     {
         int fd = _held[slot].Fd;
         // Explicitly: the target holds the same open file, so closing ours alone would leave it in the epoll set.

@@ -6,7 +6,8 @@ using static Samepage.Linux.Keeper.KeeperNative;
 namespace Samepage.Linux.Keeper;
 
 /// <summary>How to reach a keeper and how to start one.</summary>
-/// <param name="Command">Program (full path) and arguments that run a keeper listening at <paramref name="SocketPath"/>.</param>
+/// <param name="Command">Program (full path) and arguments that run a keeper listening at
+/// <paramref name="SocketPath"/>.</param>
 /// <param name="SocketPath">Its socket.</param>
 /// <param name="LogPath">File for its stderr; null discards it.</param>
 public sealed record KeeperStartInfo(IReadOnlyList<string> Command, string SocketPath, string? LogPath = null);
@@ -30,10 +31,10 @@ public sealed class KeeperException(string message) : IOException(message);
 /// <summary>
 /// The daemon's end of the keeper's protocol. Requests are short and synchronous; any thread may make them. After
 /// <see cref="ConnectionLost"/> the client is of no more use: dispose it, call <see cref="EnsureRunning"/> again, and
-/// announce daemon, targets, stores and state again (the new keeper has adopted what the old one held, and adding twice is
-/// harmless).
+/// announce daemon, targets, stores and state again (the new keeper has adopted what the old one held, and adding
+/// twice is harmless).
 /// </summary>
-public sealed unsafe class KeeperClient : IDisposable
+public sealed class KeeperClient : IDisposable
 {
     private static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan StartLimit = TimeSpan.FromSeconds(5);
@@ -47,6 +48,8 @@ public sealed unsafe class KeeperClient : IDisposable
     private readonly Thread _watcher;
     private int _begin;
     private int _end;
+    private Action? _whenLost;
+    private bool _lost;
     private bool _broken;
     private bool _disposed;
 
@@ -63,8 +66,33 @@ public sealed unsafe class KeeperClient : IDisposable
     /// <summary>Process id of the keeper.</summary>
     public int KeeperPid { get; }
 
-    /// <summary>The keeper is gone. Raised once, on a thread of the client's own; not after <see cref="Dispose"/>.</summary>
-    public event Action? ConnectionLost;
+    /// <summary>The keeper is gone. Raised once, on a thread of the client's own, also for who subscribes after the
+    /// death; not after <see cref="Dispose"/>.</summary>
+    public event Action? ConnectionLost
+    {
+        add
+        {
+            bool late;
+            lock (_lock)
+            {
+                _whenLost += value;
+                late = _lost;
+            }
+
+            if (late && value is not null)
+            {
+                new Thread(() => value()) { IsBackground = true, Name = "keeper lost" }.Start();
+            }
+        }
+
+        remove
+        {
+            lock (_lock)
+            {
+                _whenLost -= value;
+            }
+        }
+    }
 
     /// <summary>Connects to the keeper, starting one first if none answers.</summary>
     /// <exception cref="KeeperException">No keeper could be started.</exception>
@@ -115,7 +143,8 @@ public sealed unsafe class KeeperClient : IDisposable
     /// <summary>The daemon leaves on purpose: no successor, and the keeper may go when all targets are gone.</summary>
     public void Goodbye() => Call("GOODBYE");
 
-    /// <summary>Has the keeper take userfaultfd number <paramref name="fd"/> out of the target's table. Repeating it is harmless.</summary>
+    /// <summary>Has the keeper take userfaultfd number <paramref name="fd"/> out of the target's table. Repeating it
+    /// is harmless.</summary>
     public void Add(int pid, ulong startTime, int fd) => Call(Text($"ADD {pid} {startTime} {fd}"));
 
     /// <summary>Forgets a target that has no merged mappings any more. False if it was not held.</summary>
@@ -154,7 +183,8 @@ public sealed unsafe class KeeperClient : IDisposable
             if (word.StartsWith("target=", StringComparison.Ordinal))
             {
                 string[] parts = value.Split(',');
-                targets.Add(new KeeperTarget(Whole(parts[0]), ulong.Parse(parts[1], CultureInfo.InvariantCulture), Whole(parts[2])));
+                ulong startTime = ulong.Parse(parts[1], CultureInfo.InvariantCulture);
+                targets.Add(new KeeperTarget(Whole(parts[0]), startTime, Whole(parts[2])));
             }
             else if (word.StartsWith("store=", StringComparison.Ordinal))
             {
@@ -195,7 +225,7 @@ public sealed unsafe class KeeperClient : IDisposable
     }
 
     /// <summary>Closes the connection. The keeper goes on.</summary>
-    public void Dispose()
+    public unsafe void Dispose()
     {
         lock (_lock)
         {
@@ -255,20 +285,21 @@ public sealed unsafe class KeeperClient : IDisposable
         }
     }
 
-    private static bool HasExited(int pidfd)
+    private static unsafe bool HasExited(int pidfd)
     {
         PollDescriptor dead = new() { fd = pidfd, events = POLLIN };
         // SAFETY: one entry.
-        return poll(&dead, 1, 0) != 0;
+        return poll(&dead, 1, 0) > 0;
     }
 
     // Watches the process, not the connection: that one stays open in the holder.
-    private void Watch()
+    private unsafe void Watch()
     {
         PollDescriptor* both = stackalloc PollDescriptor[2];
         both[0] = new PollDescriptor { fd = _keeper, events = POLLIN };
         both[1] = new PollDescriptor { fd = _stop, events = POLLIN };
-        // SAFETY: two entries; the descriptors are closed only after this thread has been joined or is the closer itself.
+        // SAFETY: two entries; the descriptors are closed only after this thread has been joined or is the closer
+        // itself.
         while (poll(both, 2, -1) < 0)
         {
         }
@@ -283,7 +314,14 @@ public sealed unsafe class KeeperClient : IDisposable
             _ = DetachedProcess.Reap(KeeperPid);
         }
 
-        ConnectionLost?.Invoke();
+        Action? whenLost;
+        lock (_lock)
+        {
+            _lost = true;
+            whenLost = _whenLost;
+        }
+
+        whenLost?.Invoke();
     }
 
     private string Call(string line)
@@ -313,7 +351,7 @@ public sealed unsafe class KeeperClient : IDisposable
             : throw new KeeperException($"the keeper refused {line.Split(' ')[0]}: {answer}");
     }
 
-    private string Ask(string line, byte[] body)
+    private unsafe string Ask(string line, byte[] body)
     {
         ObjectDisposedException.ThrowIf(_disposed, this);
         if (_broken)
@@ -328,7 +366,8 @@ public sealed unsafe class KeeperClient : IDisposable
             {
                 // SAFETY: sent .. Length lies in the pinned array.
                 nint done = send(_socket, start + sent, (nuint)(request.Length - sent), MSG_NOSIGNAL);
-                sent += done > 0 ? (int)done : throw Lost();
+                // A limit on time makes the kernel report every signal instead of going on by itself.
+                sent += done > 0 ? (int)done : done < 0 && LastErrno == EINTR ? 0 : throw Lost();
             }
         }
 
@@ -366,12 +405,18 @@ public sealed unsafe class KeeperClient : IDisposable
         return _buffer[_begin++];
     }
 
-    private void Refill()
+    private unsafe void Refill()
     {
         fixed (byte* start = _buffer)
         {
             // SAFETY: the pinned buffer's own length.
-            nint got = recv(_socket, start, (nuint)_buffer.Length, 0);
+            nint got;
+            do
+            {
+                got = recv(_socket, start, (nuint)_buffer.Length, 0);
+            }
+            while (got < 0 && LastErrno == EINTR);
+
             _begin = 0;
             _end = got > 0 ? (int)got : throw Lost();
         }

@@ -4,7 +4,7 @@ using static Samepage.Linux.Keeper.KeeperNative;
 namespace Samepage.Linux.Keeper;
 
 /// <summary>One client: collects bytes until a request is complete, sends answers without ever waiting.</summary>
-internal sealed unsafe class KeeperConnection(int fd) : IDisposable
+internal sealed class KeeperConnection(int fd) : IDisposable
 {
     // A client that does not read its answers is cut off rather than stored for.
     private const int PendingBytesMax = 1 << 20;
@@ -24,7 +24,7 @@ internal sealed unsafe class KeeperConnection(int fd) : IDisposable
     internal KeeperRequest? Waiting { get; set; }
 
     /// <summary>Takes what has arrived.</summary>
-    internal void Receive()
+    internal unsafe void Receive()
     {
         int most = KeeperProtocol.LineBytesMax + KeeperLedger.StateBytesMax;
         if (_inputBytes == _input.Length && _input.Length < most)
@@ -34,7 +34,8 @@ internal sealed unsafe class KeeperConnection(int fd) : IDisposable
 
         fixed (byte* start = _input)
         {
-            // SAFETY: room from _inputBytes to the end of the pinned array; a full one reads 0 bytes and ends the connection.
+            // SAFETY: room from _inputBytes to the end of the pinned array; a full one reads 0 bytes and ends the
+            // connection.
             nint got = recv(fd, start + _inputBytes, (nuint)(_input.Length - _inputBytes), 0);
             if (got > 0)
             {
@@ -95,7 +96,7 @@ internal sealed unsafe class KeeperConnection(int fd) : IDisposable
     }
 
     /// <summary>Sends as much as the client takes now.</summary>
-    internal void Flush()
+    internal unsafe void Flush()
     {
         fixed (byte* start = _output)
         {

@@ -17,7 +17,8 @@ internal static class KeeperTag
     internal static int IndexOf(ulong tag) => (int)(uint)tag;
 }
 
-/// <summary>One line per event on stderr; the keeper has no logger because it has nobody to log to but a file.</summary>
+/// <summary>One line per event on stderr; the keeper has no logger because it has nobody to log to but a
+/// file.</summary>
 internal static class KeeperLog
 {
     internal static void Write(string text) => _ = KeeperFiles.WriteAll(StandardError, Encoding.UTF8.GetBytes(
@@ -27,7 +28,7 @@ internal static class KeeperLog
 }
 
 /// <summary>Questions about descriptors and processes.</summary>
-internal static unsafe class KeeperFiles
+internal static class KeeperFiles
 {
     internal const string UserfaultfdLink = "anon_inode:[userfaultfd]";
 
@@ -36,14 +37,14 @@ internal static unsafe class KeeperFiles
     private const int ModeOffset = 24;
     private const uint S_IFMT = 0xF000, S_IFREG = 0x8000;
 
-    internal static FileIdentity IdentityOf(int fd)
+    internal static unsafe FileIdentity IdentityOf(int fd)
     {
         ulong* status = stackalloc ulong[StatBytes / sizeof(ulong)];
         // SAFETY: the buffer is larger than struct stat.
         return fstat(fd, status) == 0 ? new FileIdentity(status[0], status[1]) : default;
     }
 
-    internal static FileIdentity IdentityOf(string path)
+    internal static unsafe FileIdentity IdentityOf(string path)
     {
         ulong* status = stackalloc ulong[StatBytes / sizeof(ulong)];
         fixed (byte* name = ZeroTerminated(path))
@@ -53,7 +54,7 @@ internal static unsafe class KeeperFiles
         }
     }
 
-    internal static bool IsRegularFile(int fd)
+    internal static unsafe bool IsRegularFile(int fd)
     {
         byte* status = stackalloc byte[StatBytes];
         // SAFETY: as above; st_mode is the 32-bit word at ModeOffset on x86-64.
@@ -61,9 +62,10 @@ internal static unsafe class KeeperFiles
     }
 
     /// <summary>What a descriptor is, as /proc shows it; empty if it is not open.</summary>
-    internal static string LinkOf(int fd) => ReadLink(string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{fd}"));
+    internal static string LinkOf(int fd) =>
+        ReadLink(string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{fd}"));
 
-    internal static string ReadLink(string path)
+    internal static unsafe string ReadLink(string path)
     {
         const int Most = 256;
         byte* target = stackalloc byte[Most];
@@ -75,7 +77,8 @@ internal static unsafe class KeeperFiles
         }
     }
 
-    /// <summary>Start time in clock ticks since boot (field 22 of /proc/PID/stat), 0 if no such process lives.</summary>
+    /// <summary>Start time in clock ticks since boot (field 22 of /proc/PID/stat), 0 if no such process
+    /// lives.</summary>
     internal static ulong StartTimeOf(int pid)
     {
         try
@@ -85,15 +88,16 @@ internal static unsafe class KeeperFiles
             string[] fields = text[(text.LastIndexOf(')') + 2)..].Split(' ');
             return fields[0] is "Z" or "X" ? 0 : ulong.Parse(fields[19], CultureInfo.InvariantCulture);
         }
-        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException or IndexOutOfRangeException)
+        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException
+            or IndexOutOfRangeException)
         {
             return 0;
         }
     }
 
-    /// <summary>A file of less than 256 bytes; empty if it cannot be read. Unlike System.IO it takes no lock on the file, with
-    /// which it would refuse one that somebody has locked.</summary>
-    internal static string ReadShort(string path)
+    /// <summary>A file of less than 256 bytes; empty if it cannot be read. Unlike System.IO it takes no lock on the
+    /// file, with which it would refuse one that somebody has locked.</summary>
+    internal static unsafe string ReadShort(string path)
     {
         const int Most = 256;
         byte* text = stackalloc byte[Most];
@@ -115,7 +119,7 @@ internal static unsafe class KeeperFiles
     }
 
     /// <summary>Writes all of it; false on any error.</summary>
-    internal static bool WriteAll(int fd, ReadOnlySpan<byte> bytes)
+    internal static unsafe bool WriteAll(int fd, ReadOnlySpan<byte> bytes)
     {
         fixed (byte* start = bytes)
         {
@@ -123,7 +127,7 @@ internal static unsafe class KeeperFiles
             {
                 // SAFETY: start + done .. Length lies in the pinned span.
                 nint written = write(fd, start + done, (nuint)(bytes.Length - done));
-                if (written <= 0 && Marshal.GetLastPInvokeError() != EINTR)
+                if (written <= 0 && LastErrno != EINTR)
                 {
                     return false;
                 }

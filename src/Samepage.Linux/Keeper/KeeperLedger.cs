@@ -15,7 +15,7 @@ internal readonly record struct LedgerStore(string Domain, int Fd, FileIdentity 
 /// memfd after every change, so that it too outlives the keeper in the holder's descriptor table. A new version is
 /// complete before the old one is closed; the next keeper takes the newest complete one it finds.
 /// </summary>
-internal sealed unsafe class KeeperLedger : IDisposable
+internal sealed class KeeperLedger : IDisposable
 {
     internal const int StateBytesMax = 65_536;
     internal const string MemfdLink = "/memfd:samepage-ledger (deleted)";
@@ -35,7 +35,7 @@ internal sealed unsafe class KeeperLedger : IDisposable
     internal IReadOnlyList<string> DaemonCommand { get; set; } = [];
 
     /// <summary>Makes the present contents survive this process.</summary>
-    internal void Save()
+    internal unsafe void Save()
     {
         _version++;
         byte[] text = Encoding.UTF8.GetBytes(Format());
@@ -61,8 +61,8 @@ internal sealed unsafe class KeeperLedger : IDisposable
     }
 
     /// <summary>
-    /// Replaces the contents by those of <paramref name="fd"/> if it holds a complete ledger that is newer. Stores come back
-    /// without a descriptor (-1): the caller finds them by identity.
+    /// Replaces the contents by those of <paramref name="fd"/> if it holds a complete ledger that is newer. Stores
+    /// come back without a descriptor (-1): the caller finds them by identity.
     /// </summary>
     internal bool TryLoad(int fd)
     {
@@ -101,7 +101,8 @@ internal sealed unsafe class KeeperLedger : IDisposable
         {
             case "target":
                 Targets.Add(new LedgerTarget(int.Parse(words[1], CultureInfo.InvariantCulture), Number(words[2]),
-                    int.Parse(words[3], CultureInfo.InvariantCulture), new FileIdentity(Number(words[4]), Number(words[5]))));
+                    int.Parse(words[3], CultureInfo.InvariantCulture),
+                    new FileIdentity(Number(words[4]), Number(words[5]))));
                 break;
             case "store":
                 string domain = Uri.UnescapeDataString(words[1]);
@@ -144,12 +145,13 @@ internal sealed unsafe class KeeperLedger : IDisposable
         return text.Append(Footer).ToString();
     }
 
-    private static byte[] ReadAll(int fd)
+    private static unsafe byte[] ReadAll(int fd)
     {
         const int PieceBytes = 65_536;
         const int MostBytes = 16 << 20;
         var all = new MemoryStream();
         byte[] piece = new byte[PieceBytes];
+        // SAFETY: the array stays pinned for all reads.
         fixed (byte* start = piece)
         {
             while (all.Length < MostBytes)

@@ -153,7 +153,8 @@ internal static unsafe partial class KeeperNative
 
     // posix_spawn reports its error by return value. Its objects are opaque; 512 bytes hold those of glibc and musl.
     [LibraryImport("libc")]
-    internal static partial int posix_spawn(int* pid, byte* path, void* actions, void* attributes, byte** argv, byte** envp);
+    internal static partial int posix_spawn(
+        int* pid, byte* path, void* actions, void* attributes, byte** argv, byte** envp);
 
     [LibraryImport("libc")]
     internal static partial int posix_spawn_file_actions_init(void* actions);
@@ -162,7 +163,8 @@ internal static unsafe partial class KeeperNative
     internal static partial int posix_spawn_file_actions_destroy(void* actions);
 
     [LibraryImport("libc")]
-    internal static partial int posix_spawn_file_actions_addopen(void* actions, int fd, byte* path, int flags, uint mode);
+    internal static partial int posix_spawn_file_actions_addopen(
+        void* actions, int fd, byte* path, int flags, uint mode);
 
     [LibraryImport("libc")]
     internal static partial int posix_spawn_file_actions_addclosefrom_np(void* actions, int from);

@@ -18,10 +18,12 @@ public sealed record KeeperOptions
     /// <summary>How long to stay with nothing to serve and nobody connected.</summary>
     public TimeSpan IdleGrace { get; init; } = TimeSpan.FromSeconds(10);
 
-    /// <summary>How page faults are answered; anything but the default is wrong and exists for tests of the tests.</summary>
+    /// <summary>How page faults are answered; anything but the default is wrong and exists for tests of the
+    /// tests.</summary>
     internal FaultAnswer Answer { get; init; } = FaultAnswer.Zero;
 
-    /// <summary>False: no holder, so a killed keeper takes the userfaultfds of forked children with it. For tests of the tests.</summary>
+    /// <summary>False: no holder, so a killed keeper takes the userfaultfds of forked children with it. For tests of
+    /// the tests.</summary>
     internal bool Holder { get; init; } = true;
 
     /// <summary>Pages filled with one answer at most.</summary>

@@ -9,7 +9,7 @@ namespace Samepage.Linux.Keeper;
 /// new one. It owns nothing that is lost with it: targets keep their userfaultfd open too, and everything else lives in
 /// a descriptor table that it shares with a holder (<see cref="DescriptorHolder"/>).
 /// </summary>
-public static unsafe class KeeperProcess
+public static class KeeperProcess
 {
     /// <summary>Exit code when another keeper serves this path already.</summary>
     public const int AlreadyServed = 6;
@@ -32,7 +32,8 @@ public static unsafe class KeeperProcess
         }
 
         using var server = new KeeperServer(options, epoll, listener);
-        // A keeper that goes while threads wait at faults would leave them waiting. So it ends only when it is not needed.
+        // A keeper that goes while threads wait at faults would leave them waiting. So it ends only when it is not
+        // needed.
         void Stay(PosixSignalContext context)
         {
             context.Cancel = true;
@@ -51,7 +52,7 @@ public static unsafe class KeeperProcess
     }
 
     // The lock covers only look and bind. It must be gone before the holder exists, which would keep it for ever.
-    private static int ListenAlone(string path)
+    private static unsafe int ListenAlone(string path)
     {
         int lockFile;
         fixed (byte* name = KeeperFiles.ZeroTerminated(KeeperSocket.OwnerFile(path)))
@@ -62,7 +63,8 @@ public static unsafe class KeeperProcess
 
         if (lockFile < 0)
         {
-            throw new IOException($"cannot create {KeeperSocket.OwnerFile(path)} (errno {LastErrno}); choose another --socket");
+            throw new IOException(
+                $"cannot create {KeeperSocket.OwnerFile(path)} (errno {LastErrno}); choose another --socket");
         }
 
         try

@@ -25,9 +25,9 @@ internal sealed record KeeperRequest(KeeperVerb Verb, int Pid = 0, ulong StartTi
     int Bytes = 0, IReadOnlyList<string>? Arguments = null);
 
 /// <summary>
-/// The keeper's protocol: requests are lines of ASCII words separated by single spaces, free text percent-encoded; each is
-/// answered by one line <c>ok ...</c> or <c>err text</c>. Only STATE-PUT and the answer to STATE-GET are followed by
-/// raw bytes, as many as the line says.
+/// The keeper's protocol: requests are lines of ASCII words separated by single spaces, free text percent-encoded;
+/// each is answered by one line <c>ok ...</c> or <c>err text</c>. Only STATE-PUT and the answer to STATE-GET are
+/// followed by raw bytes, as many as the line says.
 /// <code>
 /// PING                        ok samepage-keeper 1 PID
 /// HELLO PID [ARG ...]         the daemon and how to start another one if it dies; no ARG: do not

@@ -2,8 +2,9 @@ using static Samepage.Linux.Keeper.KeeperNative;
 
 namespace Samepage.Linux.Keeper;
 
-/// <summary>The keeper's one thread: waits for faults, clients and deaths, and answers them in that order of importance.</summary>
-internal sealed unsafe class KeeperServer : IDisposable
+/// <summary>The keeper's one thread: waits for faults, clients and deaths, and answers them in that order of
+/// importance.</summary>
+internal sealed class KeeperServer : IDisposable
 {
     private const int EventsPerWait = 64;
     private const int ConnectionsMax = 32;
@@ -41,7 +42,7 @@ internal sealed unsafe class KeeperServer : IDisposable
     /// <summary>SIGTERM: leave if nothing depends on us, stay otherwise. Safe from any thread.</summary>
     internal void RequestEnd() => Volatile.Write(ref _terminate, true);
 
-    internal void Run()
+    internal unsafe void Run()
     {
         // First of all, so that no descriptor is ever held by us alone.
         StartHolder();
@@ -150,7 +151,7 @@ internal sealed unsafe class KeeperServer : IDisposable
         return (int)Math.Clamp((until - _clock.GetUtcNow()).TotalMilliseconds + 1, 10, TickPeriod.TotalMilliseconds);
     }
 
-    private void StartHolder()
+    private unsafe void StartHolder()
     {
         if (!_options.Holder)
         {
@@ -172,19 +173,21 @@ internal sealed unsafe class KeeperServer : IDisposable
         }
         else
         {
-            KeeperLog.Write($"cannot start a descriptor holder ({_holderPid}): forked children depend on this keeper alone");
+            KeeperLog.Write(
+                $"cannot start a descriptor holder ({_holderPid}): forked children depend on this keeper alone");
         }
     }
 
-    private void Watch(int fd, ulong tag)
+    private unsafe void Watch(int fd, ulong tag)
     {
         epoll_event interest = new() { events = EPOLLIN, data = tag };
         // SAFETY: the kernel copies the event during the call.
         _ = epoll_ctl(_epoll, EPOLL_CTL_ADD, fd, &interest);
     }
 
-    private void Accept()
+    private unsafe void Accept()
     {
+        // SAFETY: no address is asked for.
         int fd = accept4(_listener, null, null, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0)
         {
@@ -202,7 +205,7 @@ internal sealed unsafe class KeeperServer : IDisposable
         Watch(fd, KeeperTag.Make(KeeperTag.Connection, slot));
     }
 
-    private void Serve(int slot, uint events)
+    private unsafe void Serve(int slot, uint events)
     {
         if (_connections[slot] is not { } connection)
         {

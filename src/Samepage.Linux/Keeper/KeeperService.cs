@@ -38,7 +38,8 @@ internal sealed class KeeperService : IDisposable
 
     internal byte[] State => _ledger.State;
 
-    /// <summary>Takes everything that holders of dead keepers still have; the holders can be killed afterwards.</summary>
+    /// <summary>Takes everything that holders of dead keepers still have; the holders can be killed
+    /// afterwards.</summary>
     internal int Adopt(IEnumerable<int> holders)
     {
         int adopted = 0;
@@ -58,8 +59,13 @@ internal sealed class KeeperService : IDisposable
             }
         }
 
-        foreach (var file in open.Where(file => file.Link == KeeperFiles.UserfaultfdLink && !_faults.Holds(file.Identity)))
+        foreach (var file in open.Where(file => file.Link == KeeperFiles.UserfaultfdLink))
         {
+            if (_faults.Holds(file.Identity))
+            {
+                continue;
+            }
+
             int fd = KeeperFiles.Fetch(file.Holder, file.Fd);
             if (fd >= 0)
             {
@@ -103,7 +109,8 @@ internal sealed class KeeperService : IDisposable
         var files = new List<(int, int, string, FileIdentity)>();
         try
         {
-            foreach (string path in Directory.EnumerateFiles(string.Create(CultureInfo.InvariantCulture, $"/proc/{holder}/fd")))
+            string directory = string.Create(CultureInfo.InvariantCulture, $"/proc/{holder}/fd");
+            foreach (string path in Directory.EnumerateFiles(directory))
             {
                 if (int.TryParse(Path.GetFileName(path), CultureInfo.InvariantCulture, out int fd))
                 {

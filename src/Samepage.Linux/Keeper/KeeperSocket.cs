@@ -6,7 +6,7 @@ using static Samepage.Linux.Keeper.KeeperNative;
 namespace Samepage.Linux.Keeper;
 
 /// <summary>Unix stream sockets, made by hand.</summary>
-internal static unsafe class KeeperSocket
+internal static class KeeperSocket
 {
     private const int AddressBytes = 110;
     private const int PathOffset = 2;
@@ -22,7 +22,7 @@ internal static unsafe class KeeperSocket
     }
 
     /// <summary>A listening socket at <paramref name="path"/>, replacing a stale one; -errno on failure.</summary>
-    internal static int Listen(string path)
+    internal static unsafe int Listen(string path)
     {
         byte* address = stackalloc byte[AddressBytes];
         uint length = Fill(address, path);
@@ -40,7 +40,7 @@ internal static unsafe class KeeperSocket
     }
 
     /// <summary>A connected blocking socket with time limits, and who listens; -errno on failure.</summary>
-    internal static int Connect(string path, TimeSpan limit, out Credentials server)
+    internal static unsafe int Connect(string path, TimeSpan limit, out Credentials server)
     {
         server = default;
         byte* address = stackalloc byte[AddressBytes];
@@ -50,9 +50,15 @@ internal static unsafe class KeeperSocket
         // SAFETY: struct timeval is two 64-bit words; all arguments outlive the calls.
         _ = setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, time, 2 * sizeof(long));
         _ = setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, time, 2 * sizeof(long));
-        if (connect(fd, address, length) != 0)
+        int error;
+        do
         {
-            int error = LastErrno;
+            error = connect(fd, address, length) == 0 ? 0 : LastErrno;
+        }
+        while (error == EINTR);
+
+        if (error != 0)
+        {
             _ = close(fd);
             return -error;
         }
@@ -68,7 +74,7 @@ internal static unsafe class KeeperSocket
         return uid == 0 || uid == geteuid();
     }
 
-    internal static Credentials PeerOf(int fd)
+    internal static unsafe Credentials PeerOf(int fd)
     {
         Credentials peer = new() { Pid = 0, Uid = uint.MaxValue };
         uint length = (uint)sizeof(Credentials);
@@ -81,8 +87,9 @@ internal static unsafe class KeeperSocket
     internal static string OwnerFile(string path) => path + ".owner";
 
     /// <summary>
-    /// True if a living process serves <paramref name="path"/>. Told by the owner file and not by connecting: the socket of a
-    /// killed keeper stays open in its holder, takes connections until its queue is full and then makes callers wait.
+    /// True if a living process serves <paramref name="path"/>. Told by the owner file and not by connecting: the
+    /// socket of a killed keeper stays open in its holder, takes connections until its queue is full and then makes
+    /// callers wait.
     /// </summary>
     internal static bool IsServed(string path, out int pid)
     {
@@ -93,7 +100,7 @@ internal static unsafe class KeeperSocket
             && start != 0 && KeeperFiles.StartTimeOf(pid) == start;
     }
 
-    private static uint Fill(byte* address, string path)
+    private static unsafe uint Fill(byte* address, string path)
     {
         int bytes = Encoding.UTF8.GetByteCount(path);
         if (bytes > AddressBytes - PathOffset - 1)

@@ -3,11 +3,11 @@ using System.Runtime.InteropServices;
 namespace Samepage.Linux.Keeper;
 
 /// <summary>A null-terminated array of zero-terminated strings, as execve takes it.</summary>
-internal sealed unsafe class NativeStrings : IDisposable
+internal sealed class NativeStrings : IDisposable
 {
     private readonly int _count;
 
-    internal NativeStrings(IReadOnlyList<string> strings)
+    internal unsafe NativeStrings(IReadOnlyList<string> strings)
     {
         _count = strings.Count;
         Pointers = (byte**)NativeMemory.AllocZeroed((nuint)(_count + 1), (nuint)sizeof(byte*));
@@ -18,9 +18,9 @@ internal sealed unsafe class NativeStrings : IDisposable
         }
     }
 
-    internal byte** Pointers { get; }
+    internal unsafe byte** Pointers { get; }
 
-    public void Dispose()
+    public unsafe void Dispose()
     {
         for (int i = 0; i < _count; i++)
         {

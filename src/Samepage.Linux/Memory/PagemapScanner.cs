@@ -43,12 +43,12 @@ internal sealed class PagemapScanner : IDisposable
         return_mask = PAGE_IS_WRITTEN,
     };
 
-    private static readonly pm_scan_arg WrittenAnonymous = new()
+    // Store pages and zero pages are marked too, or the bare question would name them for ever; they are not reported.
+    private static readonly pm_scan_arg WrittenPresent = new()
     {
         flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
-        category_mask = PAGE_IS_PRESENT | PAGE_IS_WRITTEN | PAGE_IS_FILE | PAGE_IS_PFNZERO,
-        category_inverted = PAGE_IS_FILE | PAGE_IS_PFNZERO,
-        return_mask = PAGE_IS_PRESENT,
+        category_mask = PAGE_IS_PRESENT | PAGE_IS_WRITTEN,
+        return_mask = PAGE_IS_PRESENT | PAGE_IS_FILE | PAGE_IS_PFNZERO,
     };
 
     private readonly SafeFileHandle _pagemap;
@@ -82,8 +82,8 @@ internal sealed class PagemapScanner : IDisposable
     /// last listed, and write-protects them in the same step so that the next write is noticed.
     /// </summary>
     /// <remarks>
-    /// The question that does this looks at every page's kind, 13 ns each. The kernel has a short way (1 ns) for the bare
-    /// question "written?", whose answer also names holes, zero pages and store pages. So that is asked first,
+    /// The question that does this looks at every page's kind, 13 ns each. The kernel has a short way (1 ns) for the
+    /// bare question "written?", whose answer also names holes, zero pages and store pages. So that is asked first,
     /// and the full question only about what it named.
     /// </remarks>
     /// <param name="cursor">Where to start; moved to where the next call starts.</param>
@@ -110,7 +110,7 @@ internal sealed class PagemapScanner : IDisposable
 
                 cursor = group.Start;
                 ScanStatus found = Scan(
-                    WrittenAnonymous, ref cursor, group.End, runs[count..], out int more, pagesLeft);
+                    WrittenPresent, ref cursor, group.End, runs[count..], out int more, pagesLeft);
                 pagesLeft -= pagesMax == 0 ? 0 : Math.Min(pagesLeft, Pages(runs.Slice(count, more)));
                 count += more;
                 if (found != ScanStatus.Done || cursor < group.End || count == runs.Length || pagesLeft == 0)
@@ -142,7 +142,8 @@ internal sealed class PagemapScanner : IDisposable
         return Scan(query, ref cursor, end, runs, out count, 0);
     }
 
-    /// <summary>Pages that are present and come from a file: in a merged mapping, those whose sharing is unbroken.</summary>
+    /// <summary>Pages that are present and come from a file: in a merged mapping, those whose sharing is
+    /// unbroken.</summary>
     internal ScanStatus Shared(ref ulong cursor, ulong end, Span<PageRange> runs, out int count)
     {
         pm_scan_arg query = new()
@@ -187,6 +188,8 @@ internal sealed class PagemapScanner : IDisposable
         bool oneCall = false)
     {
         pagesMax = pagesMax == ulong.MaxValue ? 0 : pagesMax;
+        // What is only returned to be told apart is not listed.
+        ulong skipped = query.category_mask == WrittenPresent.category_mask ? PAGE_IS_FILE | PAGE_IS_PFNZERO : 0;
         count = 0;
         while (cursor < end && count < runs.Length)
         {
@@ -203,7 +206,7 @@ internal sealed class PagemapScanner : IDisposable
                 {
                     // Pages before the untracked mapping may be write-protected by now, so they must be reported;
                     // the kernel filled them in although it returned no count.
-                    Take(CountFilled(wanted), runs, ref count, ref cursor, ref pagesMax);
+                    Take(CountFilled(wanted), skipped, runs, ref count, ref cursor, ref pagesMax);
                     return ScanStatus.NotTracked;
                 }
 
@@ -212,7 +215,7 @@ internal sealed class PagemapScanner : IDisposable
             }
 
             bool limited = pagesMax != 0;
-            Take((int)got, runs, ref count, ref cursor, ref pagesMax);
+            Take((int)got, skipped, runs, ref count, ref cursor, ref pagesMax);
             cursor = Math.Max(cursor, Math.Min(call.walk_end >> PageSize.Shift, end));
             if (oneCall || (limited && pagesMax == 0))
             {
@@ -269,13 +272,18 @@ internal sealed class PagemapScanner : IDisposable
         return filled;
     }
 
-    private void Take(int got, Span<PageRange> runs, ref int count, ref ulong cursor, ref ulong pagesMax)
+    private void Take(int got, ulong skipped, Span<PageRange> runs, ref int count, ref ulong cursor, ref ulong pagesMax)
     {
         foreach (ref readonly page_region region in _vector.AsSpan(0, got))
         {
             PageRange run = new(region.start >> PageSize.Shift, region.end >> PageSize.Shift);
-            pagesMax -= Math.Min(pagesMax, run.Count);
             cursor = Math.Max(cursor, run.End);
+            if ((region.categories & skipped) != 0)
+            {
+                continue;
+            }
+
+            pagesMax -= Math.Min(pagesMax, run.Count);
             // Neighbours come apart only where the kernel's own buffer was full.
             if (count > 0 && runs[count - 1].End == run.Start)
             {

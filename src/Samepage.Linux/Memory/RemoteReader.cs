@@ -6,8 +6,8 @@ namespace Samepage.Linux.Memory;
 internal static class RemoteReader
 {
     /// <summary>
-    /// Reads pages in order into <paramref name="destination"/> until it is full, the ranges are done, or a page cannot be
-    /// read. The process runs on, so the bytes may be torn.
+    /// Reads pages in order into <paramref name="destination"/> until it is full, the ranges are done, or a page
+    /// cannot be read. The process runs on, so the bytes may be torn.
     /// </summary>
     /// <returns>Whole pages read before the first that could not be; 0 also when the process is gone.</returns>
     internal static int Read(int pid, ReadOnlySpan<PageRange> ranges, Span<byte> destination)

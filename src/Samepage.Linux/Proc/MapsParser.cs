@@ -67,7 +67,7 @@ internal ref struct MapsLine
         }
 
         result.File = new FileIdentity((uint)major, (uint)minor, inode);
-        result.Name = rest.TrimStart((byte)' ');
+        result.Name = ProcText.SkipBlanks(rest);
         return true;
     }
 

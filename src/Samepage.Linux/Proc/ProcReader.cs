@@ -3,7 +3,8 @@ using Samepage.Linux.Interop;
 
 namespace Samepage.Linux.Proc;
 
-/// <summary>A growing buffer that is read into again and again, so that reading /proc allocates nothing at rest.</summary>
+/// <summary>A growing buffer that is read into again and again, so that reading /proc allocates nothing at
+/// rest.</summary>
 internal sealed class ProcBuffer
 {
     private byte[] _bytes = new byte[16 * 1024];

@@ -4,9 +4,9 @@ using System.Runtime.CompilerServices;
 namespace Samepage.Linux.Proc;
 
 /// <summary>
-/// Small pieces of parsing that all /proc parsers share. Nothing here throws or allocates. Inlined by force, and their users
-/// compiled with all optimization at once: a list of 65,000 mappings is read long before the runtime would come to
-/// recompile them, and first-tier code takes fifteen times as long.
+/// Small pieces of parsing that all /proc parsers share. Nothing here throws or allocates. Inlined by force, and
+/// their users compiled with all optimization at once: a list of 65,000 mappings is read long before the runtime
+/// would come to recompile them, and first-tier code takes fifteen times as long.
 /// </summary>
 internal static class ProcText
 {
@@ -33,7 +33,8 @@ internal static class ProcText
         return true;
     }
 
-    /// <summary>Cuts the word up to <paramref name="separator"/> off <paramref name="rest"/>; the separator goes too.</summary>
+    /// <summary>Cuts the word up to <paramref name="separator"/> off <paramref name="rest"/>; the separator goes
+    /// too.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal static ReadOnlySpan<byte> NextField(scoped ref ReadOnlySpan<byte> rest, byte separator)
     {
@@ -78,8 +79,35 @@ internal static class ProcText
 
     /// <summary>A whole field as an unsigned decimal number.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static bool TryDecimal(ReadOnlySpan<byte> field, out ulong value) =>
-        Utf8Parser.TryParse(field, out value, out int used) && used == field.Length;
+    internal static bool TryDecimal(ReadOnlySpan<byte> field, out ulong value)
+    {
+        value = 0;
+        for (int i = 0; i < field.Length; i++)
+        {
+            uint digit = (uint)(field[i] - '0');
+            if (digit > 9 || value > (ulong.MaxValue - digit) / 10)
+            {
+                return false;
+            }
+
+            value = (value * 10) + digit;
+        }
+
+        return !field.IsEmpty;
+    }
+
+    /// <summary>The text without the blanks before it.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static ReadOnlySpan<byte> SkipBlanks(ReadOnlySpan<byte> text)
+    {
+        int i = 0;
+        while (i < text.Length && text[i] == ' ')
+        {
+            i++;
+        }
+
+        return text[i..];
+    }
 
     /// <summary>The unsigned decimal number at the start of a value such as <c>   12 kB</c>.</summary>
     internal static bool TryLeadingDecimal(ReadOnlySpan<byte> text, out ulong value) =>

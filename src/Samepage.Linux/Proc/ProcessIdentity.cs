@@ -11,7 +11,8 @@ internal sealed class ProcessIdentity : IDisposable
 {
     private readonly SafeFileHandle _memory;
 
-    private ProcessIdentity(int pid, SafeFileHandle descriptor, ProcReader proc, SafeFileHandle memory, ulong startTicks)
+    private ProcessIdentity(
+        int pid, SafeFileHandle descriptor, ProcReader proc, SafeFileHandle memory, ulong startTicks)
     {
         Pid = pid;
         Descriptor = descriptor;
@@ -157,7 +158,8 @@ internal sealed class ProcessIdentity : IDisposable
                 $"{pid} is a thread of process {status.Tgid}: give the process id", pid, errno)
             : errno == Errno.ENOSYS
                 ? new TargetException(
-                    TargetError.HostNotSupported, "the kernel has no pidfd_open: Linux 6.8 or later is needed", pid, errno)
+                    TargetError.HostNotSupported, "the kernel has no pidfd_open: Linux 6.8 or later is needed",
+                        pid, errno)
                 : NoSuchProcess(pid);
     }
 

@@ -23,7 +23,8 @@ internal struct ProcessStatus
     /// <summary>Seccomp mode: 0 none, 1 strict, 2 filter.</summary>
     internal int SeccompMode;
 
-    /// <summary>Number of seccomp filters (line Seccomp_filters, Linux 5.9); -1 where the kernel does not say.</summary>
+    /// <summary>Number of seccomp filters (line Seccomp_filters, Linux 5.9); -1 where the kernel does not
+    /// say.</summary>
     internal int SeccompFilterCount;
 
     /// <summary>Effective capabilities, one bit each.</summary>
@@ -167,7 +168,8 @@ internal struct ProcessStat
     }
 }
 
-/// <summary>/proc/PID/statm: sizes in pages. Cheap to read; a change of it is a sign that mappings may have changed.</summary>
+/// <summary>/proc/PID/statm: sizes in pages. Cheap to read; a change of it is a sign that mappings may have
+/// changed.</summary>
 /// <param name="Size">All mapped pages.</param>
 /// <param name="Resident">Resident pages.</param>
 /// <param name="Shared">Resident pages of files and shared memory.</param>

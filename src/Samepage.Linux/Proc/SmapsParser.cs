@@ -1,6 +1,7 @@
 namespace Samepage.Linux.Proc;
 
-/// <summary>The two-letter flags of smaps' VmFlags line (proc_pid_smaps(5), show_smap_vma_flags in the kernel).</summary>
+/// <summary>The two-letter flags of smaps' VmFlags line (proc_pid_smaps(5), show_smap_vma_flags in the
+/// kernel).</summary>
 [Flags]
 internal enum VmFlags : ulong
 {

@@ -124,6 +124,50 @@ internal sealed class VmaTable
         return low;
     }
 
+    /// <summary>
+    /// Enters what was merged since the table was read: runs in address order, each inside one anonymous mapping. Regions
+    /// stay as they are, since merged mappings belong to the same ones.
+    /// </summary>
+    internal void ApplyMerged(List<SharedRun> runs)
+    {
+        if (runs.Count == 0)
+        {
+            return;
+        }
+
+        var segments = new List<VmaSegment>(_segments.Count + 2 * runs.Count);
+        int next = 0;
+        foreach (VmaSegment known in _segments)
+        {
+            VmaSegment rest = known;
+            while (next < runs.Count && runs[next].Start < rest.Range.End)
+            {
+                SharedRun run = runs[next++];
+                var pages = new PageRange(run.Start, run.Start + run.Count);
+                if (rest.Kind != SegmentKind.Anonymous || pages.Start < rest.Range.Start || pages.End > rest.Range.End)
+                {
+                    continue;
+                }
+
+                if (pages.Start > rest.Range.Start)
+                {
+                    segments.Add(rest with { Range = new PageRange(rest.Range.Start, pages.Start), ResidentPages = 0 });
+                }
+
+                segments.Add(rest with { Range = pages, Kind = SegmentKind.Merged, Slot = run.Slot, ResidentPages = 0 });
+                rest.Range = new PageRange(pages.End, rest.Range.End);
+            }
+
+            if (!rest.Range.IsEmpty)
+            {
+                segments.Add(rest);
+            }
+        }
+
+        _segments.Clear();
+        _segments.AddRange(segments);
+    }
+
     internal void Clear()
     {
         _segments.Clear();

@@ -23,7 +23,7 @@ internal static class Abi
     internal const int UFFDIO_MOVE_MODE_DONTWAKE = 1;
 
     internal const uint FUTEX_WAITERS = 0x80000000, FUTEX_OWNER_DIED = 0x40000000;
-    internal const int FUTEX_WAIT = 0;
+    internal const int FUTEX_WAIT = 0, FUTEX_WAKE = 1;
 
     internal const int PTRACE_PEEKDATA = 2, PTRACE_POKEUSER = 6, PTRACE_CONT = 7, PTRACE_GETREGS = 12, PTRACE_SETREGS = 13;
     internal const int PTRACE_DETACH = 17, PTRACE_SEIZE = 0x4206, PTRACE_INTERRUPT = 0x4207;

@@ -60,6 +60,9 @@ internal sealed class MergeProgram
     /// <summary>Offset where it goes on after a fault of the program itself (a store page the host could not supply).</summary>
     public required int FaultEntry { get; init; }
 
+    /// <summary>Offset of the routine that compares a run with the store: tests replace it to see damage noticed.</summary>
+    public required int CompareEntry { get; init; }
+
     private static readonly Lazy<MergeProgram> Instance = new(Build);
 
     /// <summary>The assembled program.</summary>
@@ -73,7 +76,7 @@ internal sealed class MergeProgram
 
     private static MergeProgram Build()
     {
-        var p = new MergeProgram { Code = [], Entry = 0, FaultEntry = 0 };
+        var p = new MergeProgram { Code = [], Entry = 0, FaultEntry = 0, CompareEntry = 0 };
         p.EmitDispatch();
         p.EmitFinish();
         p.EmitCall();
@@ -88,14 +91,14 @@ internal sealed class MergeProgram
         p.EmitMoveBack();
         p.EmitOpenGate();
         p.EmitFault();
-        Span<int> offsets = stackalloc int[2];
-        byte[] code = p._b.Assemble(0, [p._entry, p._fault], offsets);
+        Span<int> offsets = stackalloc int[3];
+        byte[] code = p._b.Assemble(0, [p._entry, p._fault, p._compareStore], offsets);
         if (code.Length > Ctl.CodeBytes)
         {
             throw new InvalidOperationException($"the merge program has {code.Length} bytes, room is for {Ctl.CodeBytes}");
         }
 
-        return new MergeProgram { Code = code, Entry = offsets[0], FaultEntry = offsets[1] };
+        return new MergeProgram { Code = code, Entry = offsets[0], FaultEntry = offsets[1], CompareEntry = offsets[2] };
     }
 
     private void JumpIfOwnerDied(Label target)
@@ -153,6 +156,7 @@ internal sealed class MergeProgram
         _b.Syscall(SYS_madvise, Head(Ctl.WindowDropStart), Head(Ctl.WindowDropBytes), MADV_DONTNEED);
         _b.Place(ref noWindow);
         C.mov(__dword_ptr[r14 + Ctl.Done], 1);
+        _b.Syscall(SYS_futex, Operand.AddressOf(Head(Ctl.Done)), FUTEX_WAKE, 1);
         _b.Place(ref wait);
         C.mov(edx, __dword_ptr[r14 + Ctl.Mutex]);
         C.test(edx, FUTEX_OWNER_DIED);

@@ -17,11 +17,13 @@ internal interface IReclaimProof
 /// The proof that a slot may be freed, in two parts that cover for each other:
 /// <list type="number">
 /// <item>No private mapping of any process covers the slot, by /proc/*/maps. (Shared ones are the windows through which
-/// merge programs compare: they have no memory of an application in them, and show what the store has now.) A process that forks while the list is being read
-/// could slip through, so the reading is repeated until two readings agree on who maps the store.</item>
-/// <item>No page-table entry anywhere points to the page, by /proc/kpagecount, less our own look at it. A fork copies the
-/// entries of a merged mapping (it is registered with userfaultfd) before its parent's can go away, so the count never
-/// passes through zero while somebody still sees the page; nor does a process outside our pid namespace hide from it.</item>
+/// merge programs compare: they have no memory of an application in them, and show what the store has now.) A process
+/// that forks while the list is being read could slip through, so the reading is repeated until two readings agree on
+/// who maps the store.</item>
+/// <item>No page-table entry anywhere points to the page, by /proc/kpagecount, less our own look at it. A fork copies
+/// the entries of a merged mapping (it is registered with userfaultfd) before its parent's can go away, so the count
+/// never passes through zero while somebody still sees the page; nor does a process outside our pid namespace hide
+/// from it.</item>
 /// </list>
 /// What cannot be read proves nothing, and then nothing is freed. Only a process we are not permitted to look into
 /// (a more privileged one; never a target, which we trace, nor a child of one) is left to the second part alone.
@@ -80,7 +82,8 @@ internal sealed class MappingProof(FileIdentity store, SafeFileHandle readOnly) 
         return false;
     }
 
-    /// <summary>Collects the slots any process maps, in slots as page numbers; false when that cannot be told.</summary>
+    /// <summary>Collects the slots any process maps, in slots as page numbers; false when that cannot be
+    /// told.</summary>
     private bool TryFindMappings(List<PageRange> covered)
     {
         HashSet<int> before = [];

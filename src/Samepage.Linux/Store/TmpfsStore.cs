@@ -6,9 +6,9 @@ namespace Samepage.Linux.Store;
 
 /// <summary>
 /// A trust domain's pages in an unnamed file on a tmpfs of its own that is mounted nowhere. The tmpfs has
-/// <c>noswap</c> (Linux 6.4), so store pages stay in memory as KSM's do and an empty page-table entry in a merged mapping
-/// can only mean that the application dropped the page; and <c>huge=never</c>. The file is mode 0400: targets get
-/// a read-only descriptor. A page at slot n lies at byte n * 4096. Used by one thread at a time.
+/// <c>noswap</c> (Linux 6.4), so store pages stay in memory as KSM's do and an empty page-table entry in a merged
+/// mapping can only mean that the application dropped the page; and <c>huge=never</c>. The file is mode 0400: targets
+/// get a read-only descriptor. A page at slot n lies at byte n * 4096. Used by one thread at a time.
 /// </summary>
 internal sealed class TmpfsStore : IPageStore, IDisposable
 {
@@ -32,6 +32,9 @@ internal sealed class TmpfsStore : IPageStore, IDisposable
 
     /// <inheritdoc/>
     public string Domain { get; }
+
+    /// <inheritdoc/>
+    public uint EndSlot { get; private set; }
 
     /// <summary>The descriptor to hand to targets.</summary>
     internal SafeFileHandle ReadOnlyDescriptor { get; }
@@ -87,7 +90,11 @@ internal sealed class TmpfsStore : IPageStore, IDisposable
             throw Failure("reopen the store for writing", file);
         }
 
-        return Finish(domain, file, proof);
+        TmpfsStore store = Finish(domain, file, proof);
+        // What lies below may be mapped by processes this daemon never hears of: forked children, targets not found.
+        List<(uint Slot, uint Count)> used = store.UsedSlots();
+        store.EndSlot = used.Count == 0 ? 0 : used[^1].Slot + used[^1].Count;
+        return store;
     }
 
     /// <inheritdoc/>

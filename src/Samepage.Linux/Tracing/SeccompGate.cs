@@ -15,8 +15,8 @@ internal static class SeccompGate
 
     private const ulong ReadWrite = PROT_READ | PROT_WRITE;
 
-    /// <summary>Every call of the bootstrap, the merge program, the restore stub and the way out, with the arguments that
-    /// filters look at: protections, flags, commands.</summary>
+    /// <summary>Every call of the bootstrap, the merge program, the restore stub and the way out, with the arguments
+    /// that filters look at: protections, flags, commands.</summary>
     internal static readonly SeccompCall[] Calls =
     [
         new("socketpair", SYS_socketpair, 1, SOCK_STREAM_CLOEXEC, 0, Anywhere),
@@ -29,9 +29,11 @@ internal static class SeccompGate
         new("mmap(store)", SYS_mmap, Anywhere, 4096, ReadWrite, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, Descriptor, 0),
         new("mmap(put back)", SYS_mmap, Anywhere, 4096, ReadWrite,
             MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE | MAP_ANONYMOUS, ulong.MaxValue, 0),
-        new("mmap(shadow)", SYS_mmap, 0, 4096, ReadWrite, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, ulong.MaxValue, 0),
+        new("mmap(shadow)", SYS_mmap, 0, 4096, ReadWrite,
+            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, ulong.MaxValue, 0),
         new("mprotect(executable)", SYS_mprotect, Anywhere, 4096, PROT_READ | PROT_EXEC),
         new("munmap", SYS_munmap, Anywhere, 4096),
+        new("mremap", SYS_mremap, Anywhere, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, Anywhere),
         new("ioctl(USERFAULTFD_IOC_NEW)", SYS_ioctl, Descriptor, USERFAULTFD_IOC_NEW, 0x80800),
         new("ioctl(UFFDIO_REGISTER)", SYS_ioctl, Descriptor, UFFDIO_REGISTER, Anywhere),
         new("ioctl(UFFDIO_UNREGISTER)", SYS_ioctl, Descriptor, UFFDIO_UNREGISTER, Anywhere),
@@ -51,7 +53,8 @@ internal static class SeccompGate
     /// <summary>Judges all of <see cref="Calls"/> by the filters of one thread.</summary>
     /// <param name="proc">The target.</param>
     /// <param name="filters">The raw filters of its thread, as far as the kernel gave them.</param>
-    /// <exception cref="TargetException">A filter would refuse a call, or it is not known what the filters do.</exception>
+    /// <exception cref="TargetException">A filter would refuse a call, or it is not known what the filters
+    /// do.</exception>
     public static void Check(ProcReader proc, List<byte[]> filters)
     {
         ProcBuffer buffer = new();

@@ -498,18 +498,24 @@ internal sealed class StopWindowCode
     {
         Label look = _b.NewLabel(), spin = _b.NewLabel(), done = _b.NewLabel();
         C.mov(r12, At(W.Header));
-        _b.Place(ref look);
-        C.mov(r13d, 64);
+        C.mov(r13d, 2000);
         _b.Place(ref spin);
         C.cmp(__dword_ptr[r12 + Ctl.Done], 0);
         C.jne(done);
         C.pause();
         C.dec(r13d);
         C.jne(spin);
+        _b.Place(ref look);
+        // Most batches take longer than is worth spinning for. The limit on the wait is there to see the thread's own stops.
+        C.mov(At(W.TimeSpec), 0);
+        C.mov(At(W.TimeSpec + 8), 500_000);
+        _b.Syscall(
+            SYS_futex, Operand.AddressOf(__qword_ptr[r12 + Ctl.Done]), FUTEX_WAIT, 0, Operand.AddressOf(At(W.TimeSpec)));
+        C.cmp(__dword_ptr[r12 + Ctl.Done], 0);
+        C.jne(done);
         C.call(_pollBorrowed);
         C.test(eax, eax);
         C.js(_leave);
-        _b.Syscall(SYS_sched_yield);
         C.jmp(look);
         _b.Place(ref done);
         Stamp(W.Time2);

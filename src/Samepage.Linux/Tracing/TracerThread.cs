@@ -12,7 +12,7 @@ namespace Samepage.Linux.Tracing;
 internal sealed class TracerThread : IDisposable
 {
     private readonly Lock _lock = new();
-    private readonly StopWindow _window = new();
+    private StopWindow? _window; // assembled for the first target: a daemon without any does not keep the assembler
     private readonly SemaphoreSlim _wanted = new(0);
     private Job? _job;
     private Thread _thread;
@@ -34,7 +34,7 @@ internal sealed class TracerThread : IDisposable
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
             T result = default!;
-            var job = new Job(() => result = work(_window));
+            var job = new Job(() => result = work(_window ??= new StopWindow()));
             Volatile.Write(ref _job, job);
             _ = _wanted.Release();
             job.Finished.Wait();
@@ -127,7 +127,7 @@ internal sealed class TracerThread : IDisposable
             _disposed = true;
             _ = _wanted.Release();
             _thread.Join();
-            _window.Dispose();
+            _window?.Dispose();
             _wanted.Dispose();
         }
     }

@@ -11,6 +11,9 @@ internal sealed class Executor(EngineState state, Matcher matcher)
     // How long one call of the machine may get; the machine cuts it into stops of the target by itself.
     private const int PagesPerCallMax = 32768;
 
+    // How often a page may vanish before we believe it. The attempts of other reasons count too.
+    private const int VanishedMax = 2;
+
     private readonly MergePlan[] _plans = new MergePlan[PlansMax];
     private int _planCount;
     private int _planPages;
@@ -142,6 +145,7 @@ internal sealed class Executor(EngineState state, Matcher matcher)
             }
 
             target.Target.Execute(target.Pages.Domain.Store, plans);
+            _stopped = GotNowhere(plans) || !target.Target.IsAlive;
             int left = 0;
             foreach (MergePlan plan in plans)
             {
@@ -183,8 +187,7 @@ internal sealed class Executor(EngineState state, Matcher matcher)
             case PlanOutcome.NotTried:
             case PlanOutcome.TargetBusy:
             case PlanOutcome.TargetGone:
-                // For this wake-up; the plan is kept so that its pages are marked with all others.
-                _stopped = true;
+                // Tried again at once as long as others get on; else it is kept until its pages are marked with all others.
                 return Rest(plan, plan.DonePages);
             case PlanOutcome.OverVmaBudget:
             case PlanOutcome.AsyncWriters:
@@ -192,7 +195,7 @@ internal sealed class Executor(EngineState state, Matcher matcher)
                 FailPages(target, failing, left, ReasonOf(plan.Outcome));
                 return default;
             case PlanOutcome.Vanished:
-                ForgetPage(target, failing);
+                Vanished(target, failing);
                 return Rest(plan, plan.DonePages + 1);
             default:
                 FailPages(target, failing, 1, ReasonOf(plan.Outcome));
@@ -230,10 +233,39 @@ internal sealed class Executor(EngineState state, Matcher matcher)
         }
     }
 
-    private void ForgetPage(RegisteredTarget target, ulong page)
+    /// <summary>
+    /// The page is gone, or it lies in the other kind of mapping than we think: the region went and came back without our
+    /// hearing of it, or an earlier daemon merged and a write broke it. The second is tried before the first is believed.
+    /// </summary>
+    private void Vanished(RegisteredTarget target, ulong page)
     {
-        ref ulong word = ref state.Pages[target.Pages.IdOf(page)];
-        target.Pages.Leave(ref word, PageWord.Unknown(new PageWord(word).IsBroken));
+        uint id = target.Pages.IdOf(page);
+        ref ulong word = ref state.Pages[id];
+        var old = new PageWord(word);
+        if (old.Attempts < VanishedMax)
+        {
+            target.Pages.Fail(id, NotMergedReason.ContentChanged, old.Attempts + 1, !old.IsBroken);
+            state.SecondGuesses++;
+        }
+        else
+        {
+            target.Pages.Leave(ref word, PageWord.Unknown(old.IsBroken));
+        }
+    }
+
+    /// <summary>True when nothing was done and nothing failed for a reason of its own: the target cannot be stopped.</summary>
+    private static bool GotNowhere(ReadOnlySpan<MergePlan> plans)
+    {
+        foreach (MergePlan plan in plans)
+        {
+            bool waits = plan.Outcome is PlanOutcome.NotTried or PlanOutcome.TargetBusy or PlanOutcome.TargetGone;
+            if (plan.DonePages > 0 || !waits)
+            {
+                return false;
+            }
+        }
+
+        return true;
     }
 
     private static MergePlan Rest(MergePlan plan, uint skip) => plan with

@@ -12,6 +12,9 @@ internal sealed class Matcher(EngineState state, PageBatch batch)
     private const int SameKeyMax = 32;
     private const int OtherDomainsMax = 8;
 
+    // Mappings of a store page after which it gets a twin.
+    private const int PatternMappings = 16;
+
     // In place of an index into the batch: the page's bytes are not at hand.
     private const int KeyOnly = -1;
 
@@ -23,6 +26,18 @@ internal sealed class Matcher(EngineState state, PageBatch batch)
     private int _writeCount;
     private uint _writeSlot;
 
+    private enum Decision
+    {
+        /// <summary>Made; the page has its new word.</summary>
+        Made,
+
+        /// <summary>The page's bytes are needed; until they are there, other pages may be decided about.</summary>
+        NeedsBytes,
+
+        /// <summary>They are needed before the next page is decided about.</summary>
+        NeedsBytesNow,
+    }
+
     /// <summary>Decides about a page of which only the key is at hand.</summary>
     /// <param name="target">Its target.</param>
     /// <param name="id">Its id. Its word holds no mapping.</param>
@@ -30,9 +45,16 @@ internal sealed class Matcher(EngineState state, PageBatch batch)
     /// <param name="broken">It lies in a mapping of the store.</param>
     public void Decide(RegisteredTarget target, uint id, ulong key, bool broken)
     {
-        if (!TryDecide(target, id, key, broken, 0, KeyOnly))
+        Decision decision = TryDecide(target, id, key, broken, 0, KeyOnly);
+        if (decision == Decision.Made)
         {
-            ReadAgain(target, id, key, 0);
+            return;
+        }
+
+        ReadAgain(target, id, key, 0);
+        if (decision == Decision.NeedsBytesNow)
+        {
+            ReadAll(target);
         }
     }
 
@@ -40,8 +62,8 @@ internal sealed class Matcher(EngineState state, PageBatch batch)
     /// called before the batch is used again.</summary>
     public void DecideRead(RegisteredTarget target, int index, bool broken, int attempts)
     {
-        bool decided = TryDecide(target, batch.IdAt(index), batch.KeyAt(index), broken, attempts, index);
-        Invariant.Check(decided);
+        Decision decision = TryDecide(target, batch.IdAt(index), batch.KeyAt(index), broken, attempts, index);
+        Invariant.Check(decision == Decision.Made);
     }
 
     /// <summary>
@@ -155,7 +177,7 @@ internal sealed class Matcher(EngineState state, PageBatch batch)
         _writeCount = 0;
     }
 
-    private bool TryDecide(
+    private Decision TryDecide(
         RegisteredTarget target, uint id, ulong key, bool broken, int attempts, int index)
     {
         TargetPages pages = target.Pages;
@@ -164,13 +186,36 @@ internal sealed class Matcher(EngineState state, PageBatch batch)
         if (key == state.ZeroKey && state.Knobs.UseZeroPages && !broken)
         {
             pages.Plan(id, PageWord.ZeroSlot, attempts, broken);
-            return true;
+            return Decision.Made;
         }
 
-        if (pages.Domain.TryFind(key, SlotAfterNeighbour(id), state.Knobs.MappingsMax, out uint slot))
+        MergeDomain domain = pages.Domain;
+        uint wanted = SlotAfterNeighbour(id);
+        if (domain.IsJoinable(wanted, key, state.Knobs.MappingsMax))
+        {
+            pages.Plan(id, wanted, attempts, broken);
+            return Decision.Made;
+        }
+
+        if (LengthensPattern(domain, wanted, key))
+        {
+            if (index < 0)
+            {
+                // The pages behind this one are to follow it.
+                return Decision.NeedsBytesNow;
+            }
+
+            bool made = domain.TryMakeAt(key, wanted);
+            Invariant.Check(made);
+            QueueWrite(domain, wanted, index);
+            pages.Plan(id, wanted, attempts, broken);
+            return Decision.Made;
+        }
+
+        if (domain.TryFind(key, state.Knobs.MappingsMax, out uint slot))
         {
             pages.Plan(id, slot, attempts, broken);
-            return true;
+            return Decision.Made;
         }
 
         Span<uint> equal = stackalloc uint[SameKeyMax];
@@ -181,17 +226,25 @@ internal sealed class Matcher(EngineState state, PageBatch batch)
             elsewhere = elsewhere || IsStableElsewhere(pages.Domain, key);
             pages.Change(ref state.Pages[id], PageWord.Candidate(key, elsewhere, broken));
             state.Unstable.Add(key, id);
-            return true;
+            return Decision.Made;
         }
 
         if (index < 0)
         {
-            return false;
+            return Decision.NeedsBytes;
         }
 
         Promote(pages, id, key, broken, attempts, equal[..partners], index);
-        return true;
+        return Decision.Made;
     }
+
+    // A stretch of memory that repeats one page (filled with a pattern) would need a mapping for each page, since
+    // they all come from the same slot, and a process has only 65,530. So a store page that is mapped often gets a twin
+    // in the slot behind it, for the page behind: of n pages the store then keeps about the root of n/16, and
+    // the process needs as many mappings, times 16.
+    private bool LengthensPattern(MergeDomain domain, uint wanted, ulong key) =>
+        wanted is not (PageWord.ZeroSlot or 0) && domain.Slots.KeyOf(wanted - 1) == key
+        && domain.Slots.Mappings(wanted - 1) >= PatternMappings && domain.CanMakeAt(wanted) && state.HasRoom;
 
     /// <summary>Makes a store page out of a page and its partners of the unstable tree.</summary>
     private void Promote(
@@ -279,7 +332,7 @@ internal sealed class Matcher(EngineState state, PageBatch batch)
                 break;
             }
 
-            if (domain.TryFind(key, 0, int.MaxValue, out _))
+            if (domain.TryFind(key, int.MaxValue, out _))
             {
                 return true;
             }
@@ -297,6 +350,8 @@ internal sealed class Matcher(EngineState state, PageBatch batch)
         }
 
         var before = new PageWord(state.Pages[id - 1]);
-        return before.State is PageState.Merged or PageState.Planned ? before.Slot + 1 : PageWord.ZeroSlot;
+        return before.State is PageState.Merged or PageState.Planned && before.Slot != PageWord.ZeroSlot
+            ? before.Slot + 1
+            : PageWord.ZeroSlot;
     }
 }

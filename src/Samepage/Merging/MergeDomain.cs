@@ -50,31 +50,28 @@ internal sealed class MergeDomain
 
     /// <summary>Finds a slot with this key that may get another mapping.</summary>
     /// <param name="key">Key of the page.</param>
-    /// <param name="wanted">The slot that would continue the run before the page, taken when it will do.</param>
     /// <param name="mappingsMax">Mappings a slot may have.</param>
     /// <param name="slot">The slot.</param>
-    public bool TryFind(ulong key, uint wanted, int mappingsMax, out uint slot)
+    public bool TryFind(ulong key, int mappingsMax, out uint slot)
     {
         Span<uint> slots = stackalloc uint[16];
         int found = Stable.Find(key, slots);
-        slot = 0;
-        bool any = false;
-        for (int i = 0; i < found; i++)
+        foreach (uint candidate in slots[..found])
         {
-            if (Slots.Mappings(slots[i]) >= mappingsMax)
+            if (Slots.Mappings(candidate) < mappingsMax)
             {
-                continue;
-            }
-
-            if (!any || slots[i] == wanted)
-            {
-                slot = slots[i];
-                any = true;
+                slot = candidate;
+                return true;
             }
         }
 
-        return any;
+        slot = 0;
+        return false;
     }
+
+    /// <summary>True when that very slot has this key and may get another mapping.</summary>
+    public bool IsJoinable(uint slot, ulong key, int mappingsMax) =>
+        Slots.KeyOf(slot) == key && Slots.Mappings(slot) < mappingsMax && !_unwritten.Contains(slot);
 
     /// <summary>Makes a new store page with this key; the caller writes its bytes before anything is executed.</summary>
     public bool TryMake(ulong key, out uint slot)
@@ -88,6 +85,22 @@ internal sealed class MergeDomain
         Stable.Add(key, slot);
         return true;
     }
+
+    /// <summary>The same in that very slot, if it is free and the next to be given out.</summary>
+    public bool TryMakeAt(ulong key, uint slot)
+    {
+        if (!_allocator.TryTake(slot))
+        {
+            return false;
+        }
+
+        Slots.Fill(slot, key);
+        Stable.Add(key, slot);
+        return true;
+    }
+
+    /// <summary>True when <see cref="TryMakeAt"/> would succeed.</summary>
+    public bool CanMakeAt(uint slot) => _allocator.IsNext(slot);
 
     public void AddMapping(uint slot, int mappingsMax)
     {

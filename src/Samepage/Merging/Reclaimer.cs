@@ -1,3 +1,5 @@
+using System.Buffers;
+
 namespace Samepage;
 
 /// <summary>
@@ -7,14 +9,17 @@ namespace Samepage;
 /// </summary>
 internal sealed class Reclaimer(EngineState state)
 {
-    private const int SlotsMax = 4096;
+    // Slots asked for at once: the proof costs the machine the same for one and for many.
+    private const int SlotsMax = 1 << 16;
+
+    // With fewer than this the host can wait for its memory a little longer.
+    private const long FewSlots = 256;
     private const int LookAtMax = 1 << 20;
 
     private static readonly TimeSpan PauseMin = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan FewPause = TimeSpan.FromSeconds(16);
     private static readonly TimeSpan PauseMax = TimeSpan.FromSeconds(64);
 
-    private readonly uint[] _slots = new uint[SlotsMax];
-    private readonly bool[] _freed = new bool[SlotsMax];
     private uint[] _cursors = [];
     private TimeSpan _pause = PauseMin;
     private long _last = long.MinValue;
@@ -29,7 +34,9 @@ internal sealed class Reclaimer(EngineState state)
             _last = now;
         }
 
-        if (clock.GetElapsedTime(_last, now) < _pause || !AnyUnreferenced())
+        long slots = Unreferenced();
+        TimeSpan elapsed = clock.GetElapsedTime(_last, now);
+        if (slots == 0 || elapsed < _pause || (slots < FewSlots && elapsed < FewPause))
         {
             return;
         }
@@ -70,21 +77,29 @@ internal sealed class Reclaimer(EngineState state)
             cursor = 0;
         }
 
-        int found = domain.Slots.CollectUnreferenced(ref cursor, LookAtMax, _slots);
-        return found == 0 ? 0 : domain.Reclaim(_slots.AsSpan(0, found), _freed.AsSpan(0, found));
+        uint[] slots = ArrayPool<uint>.Shared.Rent(SlotsMax);
+        bool[] freed = ArrayPool<bool>.Shared.Rent(SlotsMax);
+        try
+        {
+            int found = domain.Slots.CollectUnreferenced(ref cursor, LookAtMax, slots);
+            return found == 0 ? 0 : domain.Reclaim(slots.AsSpan(0, found), freed.AsSpan(0, found));
+        }
+        finally
+        {
+            ArrayPool<uint>.Shared.Return(slots);
+            ArrayPool<bool>.Shared.Return(freed);
+        }
     }
 
-    private bool AnyUnreferenced()
+    private long Unreferenced()
     {
+        long slots = 0;
         foreach (MergeDomain domain in state.Domains)
         {
-            if (domain.Slots.Unreferenced > 0)
-            {
-                return true;
-            }
+            slots += domain.Slots.Unreferenced;
         }
 
-        return false;
+        return slots;
     }
 
     private ref uint Cursor(MergeDomain domain)

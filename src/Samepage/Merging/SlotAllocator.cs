@@ -52,6 +52,21 @@ internal sealed class SlotAllocator(SlotTable slots)
         }
     }
 
+    /// <summary>True when that slot can be given out next, behind the one given out before.</summary>
+    public bool IsNext(uint slot) => slot == _next && _next < _end && StoreLayout.IsUsable(slot);
+
+    /// <summary>Takes that very slot, if it is the next one anyway.</summary>
+    public bool TryTake(uint wanted)
+    {
+        if (!IsNext(wanted))
+        {
+            return false;
+        }
+
+        _next++;
+        return true;
+    }
+
     /// <summary>Takes slots back, in ascending order.</summary>
     public void Return(ReadOnlySpan<uint> returned)
     {

@@ -36,7 +36,7 @@ internal sealed class SynchronousMerge(
         budget.Unlimited(cancel);
         for (int round = 0; round < RoundsMax; round++)
         {
-            long merged = MergedEver();
+            long before = MergedEver() + state.SecondGuesses;
             Round(targets, round, cancel);
             executor.Flush();
             if (cancel.IsCancellationRequested)
@@ -44,7 +44,7 @@ internal sealed class SynchronousMerge(
                 return false;
             }
 
-            if (MergedEver() == merged)
+            if (MergedEver() + state.SecondGuesses == before)
             {
                 break;
             }

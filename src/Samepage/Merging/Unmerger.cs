@@ -121,10 +121,12 @@ internal sealed class Unmerger(EngineState state)
         {
             Span<MergePlan> plans = CollectionsMarshal.AsSpan(_plans);
             target.Target.Execute(target.Pages.Domain.Store, plans);
+            long before = Done;
             int left = 0;
+            bool waits = false;
             foreach (MergePlan plan in plans)
             {
-                MergePlan rest = Settle(target, plan, lost);
+                MergePlan rest = Settle(target, plan, lost, ref waits);
                 if (rest.Count > 0)
                 {
                     plans[left++] = rest;
@@ -132,17 +134,19 @@ internal sealed class Unmerger(EngineState state)
             }
 
             _plans.RemoveRange(left, _plans.Count - left);
+            _stopped = waits && Done == before;
         }
 
         _plans.Clear();
         _pages = 0;
     }
 
-    private MergePlan Settle(RegisteredTarget target, MergePlan plan, long[] lost)
+    private MergePlan Settle(RegisteredTarget target, MergePlan plan, long[] lost, ref bool waits)
     {
         for (uint i = 0; i < plan.DonePages; i++)
         {
-            Release(target, plan.Start + i, default);
+            // Private again, but still in the store's mapping.
+            Release(target, plan.Start + i, PageWord.Unknown(true));
         }
 
         Done += plan.DonePages;
@@ -153,7 +157,7 @@ internal sealed class Unmerger(EngineState state)
 
         if (plan.Outcome is PlanOutcome.NotTried or PlanOutcome.TargetBusy or PlanOutcome.TargetGone)
         {
-            _stopped = true;
+            waits = true;
             return Rest(plan, plan.DonePages);
         }
 

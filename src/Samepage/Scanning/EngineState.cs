@@ -48,6 +48,9 @@ internal sealed class EngineState
 
     public long FullScans { get; set; }
 
+    /// <summary>Pages that are to be tried again as the other kind of plan, ever.</summary>
+    public long SecondGuesses { get; set; }
+
     /// <summary>True while a new store page may be made.</summary>
     public bool HasRoom
     {

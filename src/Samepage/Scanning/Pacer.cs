@@ -6,7 +6,7 @@ internal sealed class Pacer(IMachine machine, Knobs knobs)
     // CPU time of one wake-up under the advisor: short enough that requests are answered at once.
     private static readonly TimeSpan Quantum = TimeSpan.FromMilliseconds(10);
 
-    // CPU time a wake-up of pages_to_scan may spend walking over memory nobody wrote.
+    // Time a wake-up of pages_to_scan may spend walking over memory nobody wrote.
     private static readonly TimeSpan WalkMax = TimeSpan.FromMilliseconds(2);
 
     // With nothing to do, sleep grows up to this: the longest a new page waits to be noticed.

@@ -43,7 +43,7 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
             }
             else
             {
-                TimeSpan start = budget.WalkStart();
+                long start = budget.WalkStart();
                 if (!List(target, cursor))
                 {
                     budget.SpendWalk(start);

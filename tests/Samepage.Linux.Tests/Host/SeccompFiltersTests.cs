@@ -168,8 +168,9 @@ public class SeccompFiltersTests
             _ = new SeccompFilters([bytes, whole]).Judge(Ioctl).ToString();
         }).Check(Config.QuickThrowOnFailure.WithMaxTest(2000));
 
-    /// <summary>What a program returns. A verdict shows only answers stricter than "allow", so a returned A is fetched in
-    /// two halves, each as the data of an errno answer; constants in these tests are small and shown as they are.</summary>
+    /// <summary>What a program returns. A verdict shows only answers stricter than "allow", so a returned A is
+    /// fetched in two halves, each as the data of an errno answer; constants in these tests are small and shown as
+    /// they are.</summary>
     private static uint Returned(params (int Code, byte True, byte False, uint K)[] program)
     {
         if (program[^1].Code != (BPF_RET | BPF_A))

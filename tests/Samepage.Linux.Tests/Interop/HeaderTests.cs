@@ -9,9 +9,9 @@ using Samepage.Linux.Interop;
 namespace Samepage.Linux.Tests.Interop;
 
 /// <summary>
-/// Goal: no constant, size or offset of the bindings is wrong. Method: for every class of the binding namespace a C file of
-/// static assertions is written and compiled against the system's headers. Names that headers may be too old for
-/// are listed here and asserted only where they exist; any other missing name is an error.
+/// Goal: no constant, size or offset of the bindings is wrong. Method: for every class of the binding namespace a C
+/// file of static assertions is written and compiled against the system's headers. Names that headers may be too old
+/// for are listed here and asserted only where they exist; any other missing name is an error.
 /// </summary>
 public partial class HeaderTests
 {
@@ -82,7 +82,8 @@ public partial class HeaderTests
         [.. BindingTypes.Where(t => Assertions(t).Length > 0).Select(t => t.Name).Order(StringComparer.Ordinal)];
 
     private static IEnumerable<Type> BindingTypes => typeof(Libc).Assembly.GetTypes().Where(t =>
-        (t.Namespace == typeof(Libc).Namespace || t.Name is "Abi" or "KeeperNative") && !t.IsNested && !t.IsDefined(typeof(CompilerGeneratedAttribute)));
+        (t.Namespace == typeof(Libc).Namespace || t.Name is "Abi" or "KeeperNative") &&
+        !t.IsNested && !t.IsDefined(typeof(CompilerGeneratedAttribute)));
 
     [Theory]
     [MemberData(nameof(Bindings))]
@@ -150,7 +151,8 @@ public partial class HeaderTests
         return assertions;
     }
 
-    /// <summary>The members of uffd_msg's union are flat here: pagefault_address is arg.pagefault.address there.</summary>
+    /// <summary>The members of uffd_msg's union are flat here: pagefault_address is arg.pagefault.address
+    /// there.</summary>
     private static string CName(Type type, FieldInfo field) =>
         type.Name == "uffd_msg" && field.Name.Contains('_', StringComparison.Ordinal)
             ? "arg." + field.Name.Replace('_', '.')

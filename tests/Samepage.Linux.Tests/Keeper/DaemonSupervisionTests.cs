@@ -5,7 +5,8 @@ using Xunit;
 
 namespace Samepage.Linux.Tests.Keeper;
 
-/// <summary>The keeper starts a new daemon when the old one vanishes. The daemon here is a shell that writes down its number.</summary>
+/// <summary>The keeper starts a new daemon when the old one vanishes. The daemon here is a shell that writes down its
+/// number.</summary>
 [Collection(KeeperTestsOneByOne.Name)]
 public sealed class DaemonSupervisionTests
 {
@@ -100,14 +101,16 @@ public sealed class DaemonSupervisionTests
     private static Process StartDaemon(KeeperFixture fixture, KeeperClient client)
     {
         Process daemon = fixture.Run("/bin/sleep", "600");
-        client.Hello(daemon.Id, ["/bin/sh", "-c", $"echo $$ >> {fixture.PathOf(KeeperFixture.DaemonsFile)}; exec sleep 600"]);
+        string path = fixture.PathOf(KeeperFixture.DaemonsFile);
+        client.Hello(daemon.Id, ["/bin/sh", "-c", $"echo $$ >> {path}; exec sleep 600"]);
         return daemon;
     }
 
     private static int NextDaemon(KeeperFixture fixture, int count)
     {
         string path = fixture.PathOf(KeeperFixture.DaemonsFile);
-        Assert.True(KeeperServingTests.Until(() => File.Exists(path) && File.ReadAllLines(path).Length >= count, 3), fixture.Log);
+        bool Started() => File.Exists(path) && File.ReadAllLines(path).Length >= count;
+        Assert.True(KeeperServingTests.Until(Started, 3), fixture.Log);
         return int.Parse(File.ReadAllLines(path)[count - 1], CultureInfo.InvariantCulture);
     }
 

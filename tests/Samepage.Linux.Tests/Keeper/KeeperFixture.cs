@@ -29,7 +29,8 @@ internal sealed class KeeperFixture : IDisposable
         SocketPath = Path.Combine(_directory, "keeper.sock");
         LogPath = Path.Combine(_directory, "keeper.log");
         Start = new KeeperStartInfo(
-            [HostPath, "--socket", SocketPath, "--log", LogPath, "--idle-seconds", "60", .. keeperOptions], SocketPath, LogPath);
+            [HostPath, "--socket", SocketPath, "--log", LogPath, "--idle-seconds", "60", .. keeperOptions],
+            SocketPath, LogPath);
     }
 
     internal static string HostPath => Path.Combine(AppContext.BaseDirectory, "samepage-keeper-host");
@@ -160,7 +161,8 @@ internal sealed class Victim
     internal Dictionary<string, long> Finish(TimeSpan limit)
     {
         Task<string?> line = Process.StandardOutput.ReadLineAsync();
-        Assert.True(line.Wait(limit), "the victim did not finish in time: somebody waits for an answer that does not come");
+        Assert.True(line.Wait(limit),
+            "the victim did not finish in time: somebody waits for an answer that does not come");
         Assert.StartsWith("done ", line.Result, StringComparison.Ordinal);
         Assert.True(Process.WaitForExit(limit));
         return line.Result!.Split(' ').Skip(1).Select(word => word.Split('=')).ToDictionary(

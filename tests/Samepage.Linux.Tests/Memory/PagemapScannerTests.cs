@@ -208,10 +208,14 @@ public class PagemapScannerTests : IDisposable
     private PageRange[] Changed(ulong address, int pages) => All(_scanner.Changed, address, pages);
 
     private PageRange[] Present(ulong address, int pages) =>
-        All((ref ulong c, ulong e, Span<PageRange> r, out int n, ulong _) => _scanner.Present(ref c, e, r, out n), address, pages);
+        All(
+            (ref ulong c, ulong e, Span<PageRange> r, out int n, ulong _) => _scanner.Present(ref c, e, r, out n),
+            address, pages);
 
     private PageRange[] Shared(ulong address, int pages) =>
-        All((ref ulong c, ulong e, Span<PageRange> r, out int n, ulong _) => _scanner.Shared(ref c, e, r, out n), address, pages);
+        All(
+            (ref ulong c, ulong e, Span<PageRange> r, out int n, ulong _) => _scanner.Shared(ref c, e, r, out n),
+            address, pages);
 
     private static PageRange[] All(Scan scan, ulong address, int pages)
     {

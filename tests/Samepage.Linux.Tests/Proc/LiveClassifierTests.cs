@@ -117,7 +117,8 @@ public class LiveClassifierTests
     }
 
     /// <summary>Goal: what is carried over from refresh to refresh never differs from what a look at everything says.
-    /// Method: random merging, un-merging, unmapping and protecting in a small region, compared after every step.</summary>
+    /// Method: random merging, un-merging, unmapping and protecting in a small region, compared after every
+    /// step.</summary>
     [Theory]
     [InlineData(1)]
     [InlineData(2)]

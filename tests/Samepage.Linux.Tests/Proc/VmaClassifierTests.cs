@@ -102,7 +102,8 @@ public class VmaClassifierTests
         Add(60, 70, SegmentKind.Merged);
         table.BuildRegions();
         Assert.Equal(
-            [new PageRange(10, 30), new PageRange(30, 40), new PageRange(41, 50), new PageRange(60, 70)], table.Regions);
+            [new PageRange(10, 30), new PageRange(30, 40), new PageRange(41, 50), new PageRange(60, 70)],
+            table.Regions);
         Assert.Equal(3, table.NotMergedPages[0]);
         Assert.False(table.Add(new VmaSegment { Range = new PageRange(65, 80) }));
         Assert.True(table.TryFind(24, out VmaSegment found));

@@ -78,8 +78,8 @@ public class StoreTests
         Assert.Equal([true], Reclaim(store, 2));
     }
 
-    /// <summary>A target keeps a shared window over the whole store; it must not keep all pages for ever. (The two pages lie
-    /// apart because a fault shows up to 16 neighbours too.)</summary>
+    /// <summary>A target keeps a shared window over the whole store; it must not keep all pages for ever. (The two
+    /// pages lie apart because a fault shows up to 16 neighbours too.)</summary>
     [Fact]
     public void ASharedWindowKeepsAPageOnlyWhileItShowsIt()
     {

@@ -14,8 +14,11 @@ internal sealed class CVictim : Victim
     {
     }
 
-    /// <summary>Starts <c>Victims/NAME.c</c>; with its threads compiled in statically when <paramref name="isStatic"/>.</summary>
-    public static CVictim Start(string name, IEnumerable<string> arguments, bool isStatic = false, string? preload = null)
+    /// <summary>Starts <c>Victims/NAME.c</c>.</summary>
+    /// <param name="isStatic">Linked statically: no dynamic loader, no shared library.</param>
+    /// <param name="preload">Library for LD_PRELOAD; jemalloc is told to give memory back at once.</param>
+    public static CVictim Start(
+        string name, IEnumerable<string> arguments, bool isStatic = false, string? preload = null)
     {
         IEnumerable<(string, string)> environment = preload is null
             ? []
@@ -38,7 +41,8 @@ internal sealed class CVictim : Victim
             {
                 Directory.CreateDirectory(Path.GetDirectoryName(program)!);
                 string fresh = $"{program}.{Environment.ProcessId}";
-                DetachedProcess.Run("gcc", [.. options, .. isStatic ? ["-static"] : Array.Empty<string>(), source, "-o", fresh]);
+                string[] linking = isStatic ? ["-static"] : [];
+                DetachedProcess.Run("gcc", [.. options, .. linking, source, "-o", fresh]);
                 // Another test process may do the same: the last one to come wins, and both are equal.
                 File.Move(fresh, program, overwrite: true);
             }
@@ -51,7 +55,8 @@ internal sealed class CVictim : Victim
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         hash.AppendData(Encoding.UTF8.GetBytes($"{string.Join(' ', options)} {isStatic}"));
-        foreach (string file in Directory.GetFiles(TestPaths.Victims, "*.h").Order(StringComparer.Ordinal).Append(source))
+        var headers = Directory.GetFiles(TestPaths.Victims, "*.h").Order(StringComparer.Ordinal);
+        foreach (string file in headers.Append(source))
         {
             hash.AppendData(File.ReadAllBytes(file));
         }

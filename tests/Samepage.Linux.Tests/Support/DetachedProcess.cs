@@ -79,7 +79,8 @@ internal sealed class DetachedProcess : IDisposable
 
         return process.ExitCode == 0
             ? printed.Result
-            : throw new InvalidOperationException($"{file} failed ({process.ExitCode}): {errors.Result}{printed.Result}");
+            : throw new InvalidOperationException(
+                $"{file} failed ({process.ExitCode}): {errors.Result}{printed.Result}");
     }
 
     public void Send(string line)
@@ -116,7 +117,8 @@ internal sealed class DetachedProcess : IDisposable
 
             if (Stopwatch.GetTimestamp() > end)
             {
-                throw new TimeoutException($"process {Pid} did not say '{prefix}' within {timeout.TotalSeconds} s: {Errors}");
+                throw new TimeoutException(
+                    $"process {Pid} did not say '{prefix}' within {timeout.TotalSeconds} s: {Errors}");
             }
 
             wasAlive = IsAlive;
@@ -158,7 +160,7 @@ internal sealed class DetachedProcess : IDisposable
         }
     }
 
-    /// <summary>Start time in clock ticks (which tells two users of one pid apart); 0 when there is no such process.</summary>
+    /// <summary>Start time in clock ticks, which tells two users of one pid apart; 0 when there is no process.</summary>
     internal static ulong StartTimeOf(int pid)
     {
         try

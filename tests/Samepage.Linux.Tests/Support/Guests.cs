@@ -38,7 +38,9 @@ internal sealed class Guests : IDisposable
     /// <summary>One command to one guest (examples/guests/talk): its answer.</summary>
     public string Talk(int guest, string command, string? argument = null) => Script(
         "talk",
-        [guests[guest].Directory, "--timeout", "300", command, .. argument is null ? Array.Empty<string>() : [argument]]);
+        argument is null
+            ? [guests[guest].Directory, "--timeout", "300", command]
+            : [guests[guest].Directory, "--timeout", "300", command, argument]);
 
     /// <summary>Fails when a guest no longer has the files it was given.</summary>
     public void Check()

@@ -11,8 +11,8 @@ internal static class TestPaths
     public static string GuestScripts => Path.Combine(Repository, "examples", "guests");
 
     /// <summary>The C# victim, built before the tests as a dependency of theirs.</summary>
-    public static string VictimAssembly =>
-        Path.Combine(Repository, "tests", "Samepage.Victim", "bin", Configuration, "net10.0", "linux-x64", "samepage-victim.dll");
+    public static string VictimAssembly => Path.Combine(
+        Repository, "tests", "Samepage.Victim", "bin", Configuration, "net10.0", "linux-x64", "samepage-victim.dll");
 
     private static string Configuration =>
         AppContext.BaseDirectory.Contains("/Debug/", StringComparison.Ordinal) ? "Debug" : "Release";

@@ -31,7 +31,7 @@ internal sealed record VictimReport(IReadOnlyDictionary<string, long> Counts, IR
 
     public static VictimReport Parse(string line, IReadOnlyList<string> details) => new(ParseCounts(line), details);
 
-    /// <summary>Counts of one line of details, by its first two words: <c>Detail("call", "poll")["eintr"]</c>.</summary>
+    /// <summary>Counts of one line of details: <c>Detail("call", "poll")["eintr"]</c>.</summary>
     public IReadOnlyDictionary<string, long> Detail(string kind, string name) =>
         ParseCounts(Details.Last(line => line.StartsWith($"{kind} {name} ", StringComparison.Ordinal)));
 

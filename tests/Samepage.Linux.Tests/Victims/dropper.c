@@ -325,6 +325,7 @@ int main(int argc, char **argv) {
     while (wait(0) > 0) {
     }
     printf("done ops=%ld stale=%ld lost=%ld forks=%ld moves=%ld touch_us=%ld fork_us=%ld move_us=%ld\n", count->ops,
-           count->stale, count->lost, count->forks, count->moves, count->faults_wait_us, count->fork_us, count->move_us);
+           count->stale, count->lost, count->forks, count->moves, count->faults_wait_us,
+           count->fork_us, count->move_us);
     return 0;
 }

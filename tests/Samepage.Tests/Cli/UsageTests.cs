@@ -30,9 +30,7 @@ public sealed class UsageTests
     public void HelpOfEveryVerbHasAnExampleThatStartsWithIt(string verb)
     {
         CliResult help = CliResult.Of(verb, "--help").Good();
-        int at = help.Out.IndexOf("Examples:", StringComparison.Ordinal);
-        Assert.True(at > 0);
-        Assert.Contains($"samepage {verb}", help.Out[at..], StringComparison.Ordinal);
+        Assert.Contains($"Examples:\n  samepage {verb}", help.Out, StringComparison.Ordinal);
         Assert.Contains("Exit codes:", help.Out, StringComparison.Ordinal);
     }
 
@@ -42,7 +40,7 @@ public sealed class UsageTests
     {
         foreach (string example in Examples.Of(CommandLine.Build(Nowhere).Subcommands.First(one => one.Name == verb)))
         {
-            string[] words = example.Split("     ")[0].Replace("$(pidof qemu-system-x86_64)", "1", StringComparison.Ordinal)
+            string[] words = example.Split("    ")[0].Replace("$(pidof qemu-system-x86_64)", "1", StringComparison.Ordinal)
                 .Split(' ', StringSplitOptions.RemoveEmptyEntries);
             if (words[0] == "samepage")
             {
@@ -69,7 +67,7 @@ public sealed class UsageTests
     [InlineData("\"abc\" is not a process id", "attach", "abc")]
     [InlineData("\"-5\" is not a process id", "attach", "--", "-5")]
     [InlineData("\"0\" is not a process id", "merge", "0")]
-    [InlineData("PID", "attach")]
+    [InlineData("Required argument missing", "attach")]
     [InlineData("its end must be above its start", "attach", "1", "--range", "2000-1000")]
     [InlineData("its end must be above its start", "attach", "1", "--range", "2000-2000")]
     [InlineData("must be multiples of 4096", "attach", "1", "--range", "1000-1800")]
@@ -81,9 +79,9 @@ public sealed class UsageTests
     [InlineData("give process ids, or --all", "detach", "--all", "7")]
     [InlineData("write KNOB=VALUE", "set", "run")]
     [InlineData("write KNOB=VALUE", "set", "=1")]
-    [InlineData("KNOB=VALUE", "set")]
+    [InlineData("Required argument missing", "set")]
     [InlineData("say --all", "run", "--", "true")]
-    [InlineData("COMMAND", "run", "--all")]
+    [InlineData("Required argument missing", "run", "--all")]
     [InlineData("--processes cannot be \"1\": give 2 to 64", "demo", "--processes", "1")]
     [InlineData("--processes cannot be \"x\": give 2 to 64", "demo", "--processes", "x")]
     [InlineData("--mebibytes cannot be \"0\"", "demo", "--mebibytes", "0")]

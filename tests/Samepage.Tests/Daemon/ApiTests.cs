@@ -18,11 +18,14 @@ public sealed class ApiTests
     {
         var options = new DaemonOptions
         {
-            Socket = "/unused",
+            Socket = RunningDaemon.NewSocket(),
+            LogLevel = Microsoft.Extensions.Logging.LogLevel.None,
             OpenTargets = () => new MemoryTargets(),
             Keeper = new NoStateKeeper(),
         };
-        await using var app = DaemonHost.Build(options, () => throw new InvalidOperationException(), describe: true);
+        using SocketFile file = SocketFile.Claim(options.Socket);
+        await using var app = DaemonHost.Build(options, file.Bind, describe: true);
+        await app.StartAsync(Cancel); // routes are known from here on
         string generated = await ApiDescription.Generate(app);
         using var committed = new StreamReader(ApiDescription.Open());
         if (generated != await committed.ReadToEndAsync(Cancel))

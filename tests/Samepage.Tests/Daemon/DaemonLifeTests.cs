@@ -18,6 +18,7 @@ public sealed class DaemonLifeTests
         await using var _ = daemon;
         using var reader = new StreamReader(await daemon.Http.GetStreamAsync(
             "/v1/events", TestContext.Current.CancellationToken));
+        Assert.Equal("listening", (await NextEvent(reader)).GetProperty("kind").GetString());
         first.Exit();
         JsonElement happened = await NextEvent(reader);
         Assert.Equal("exited", happened.GetProperty("kind").GetString());

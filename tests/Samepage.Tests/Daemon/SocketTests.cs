@@ -49,8 +49,14 @@ public sealed class SocketTests
     public async Task ASecondDaemonAtTheSameSocketIsRefusedAndTheFirstGoesOn()
     {
         await using RunningDaemon daemon = await RunningDaemon.Start();
+        var second = new DaemonOptions
+        {
+            Socket = daemon.Socket,
+            OpenTargets = () => new MemoryTargets(),
+            Keeper = new NoStateKeeper(),
+        };
         RequestException refused = await Assert.ThrowsAsync<RequestException>(
-            () => RunningDaemon.Start(socket: daemon.Socket));
+            () => DaemonHost.Run(second, TestContext.Current.CancellationToken));
         Assert.Contains("a daemon runs already", refused.Message, StringComparison.Ordinal);
         Assert.Equal(ExitCode.Failed, refused.Code);
         daemon.Cli("status").Good();

@@ -65,8 +65,9 @@ public class CostTests(ITestOutputHelper output)
         long perRound = (GC.GetAllocatedBytesForCurrentThread() - before) / rounds;
         output.WriteLine($"{perRound} bytes for {1 << 16} pages, {engine.Status().PagesSharing} shared");
         Assert.True(engine.Status().PagesScanned >= (long)rounds << 17);
-        // A byte for each visit would be an object for every 24th. The index makes a segment anew now and then.
-        Assert.InRange(perRound, 0, 1 << 16);
+        // Two visits a page: the smallest object for every 24th visit. The index makes a segment anew now and then, and
+        // the store pages of "many" have records.
+        Assert.InRange(perRound, 0, 2 << 16);
 
         void Passes(int passes)
         {

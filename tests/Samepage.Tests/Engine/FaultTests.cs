@@ -111,6 +111,9 @@ public class FaultTests
         world.Machine.Inject(MemoryFault.DroppedBeforeExecute, process: one, page: World.Base + 40);
 
         world.Passes(2);
+        Assert.Equal(99, world.Status.PagesSharing);
+        world.Machine.ClearFaults();
+        world.Passes(60);
 
         Assert.Equal(99, world.Status.PagesSharing);
         Assert.Empty(world.Status.NotMerged);

@@ -86,7 +86,7 @@ public class StoreTests
         world.Merge();
 
         Assert.InRange(world.Machine.OpenStore("d").SlotsUsed.Max(), 2000u, 4096u);
-        Assert.InRange(one.Plans[PlanKind.Share], 4, 6);
+        Assert.InRange(one.Plans[PlanKind.Reshare], 4, 6);
         world.Check();
     }
 
@@ -113,6 +113,38 @@ public class StoreTests
         Assert.Equal(3000, world.Status.PagesSharing);
         Assert.InRange(three.Plans[PlanKind.Share], 3, 5);
         Assert.Equal(0, machine.OpenStore("d").Writes);
+        world.Check();
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void PagesThatWereBrokenBeforeTheRestartAreMergedAgain(bool atOnce)
+    {
+        var machine = new MemoryMachine();
+        var old = new World(machine);
+        MemoryProcess one = old.Start(500, page => page + 1);
+        MemoryProcess two = old.Start(500, page => page + 1);
+        old.Merge();
+        var part = new PageRange(World.Base + 100, World.Base + 200);
+        one.Fill(part, page => page);
+        two.Fill(part, page => page);
+        machine.ReopenStore("d");
+
+        // Nothing tells the new engine that these pages lie in mappings of the store.
+        var world = new World(machine, seed: 4711);
+        world.Engine.Register(one, "d");
+        world.Engine.Register(two, "d");
+        if (atOnce)
+        {
+            world.Merge();
+        }
+        else
+        {
+            world.Passes(20);
+        }
+
+        Assert.Equal((500, 500), (one.StorePages, two.StorePages));
         world.Check();
     }
 

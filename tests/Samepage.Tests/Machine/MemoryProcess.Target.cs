@@ -15,7 +15,7 @@ public sealed partial class MemoryProcess
     /// <summary>Calls of Execute.</summary>
     public int Executions { get; private set; }
 
-    /// <summary>Share plans for pages in a mapping of the store, and Reshare plans for others.</summary>
+    /// <summary>Pages in a mapping of the store planned to be shared or zeroed, and others planned to be reshared.</summary>
     public int WrongKinds { get; private set; }
 
     public bool RefreshRegions(bool force)
@@ -208,16 +208,18 @@ public sealed partial class MemoryProcess
             return PlanOutcome.Vanished;
         }
 
+        // As on the live machine: a page in a mapping of the other kind is not the page that was meant.
+        if (entry.InStoreMapping != (plan.Kind == PlanKind.Reshare))
+        {
+            WrongKinds++;
+            return PlanOutcome.Vanished;
+        }
+
         bool zero = plan.Kind == PlanKind.Zero;
         PageContent wanted = zero ? PageContent.Zero : store.ContentOf(plan.Slot + index);
         if (entry.Content != wanted && !machine.Has(MemoryFault.DoesNotCompare))
         {
             return PlanOutcome.ContentChanged;
-        }
-
-        if (entry.InStoreMapping != (plan.Kind == PlanKind.Reshare))
-        {
-            WrongKinds++;
         }
 
         entry.Backing = zero ? Backing.None : Backing.Store;
@@ -238,7 +240,6 @@ public sealed partial class MemoryProcess
             entry.Backing = Backing.Anonymous;
             entry.Store = null;
             entry.Changed = true;
-            entry.InStoreMapping = false;
         }
 
         return PlanOutcome.Done;

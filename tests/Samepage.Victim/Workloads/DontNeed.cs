@@ -60,7 +60,8 @@ internal sealed class DontNeed : Workload
     }
 
     // Eight different pages only: nearly all of it can be merged. No byte is zero.
-    private static ulong Tag(int page, int word) => Content.Mix(((ulong)(page % 8) << 16) ^ (ulong)word) | 0x0101010101010101;
+    private static ulong Tag(int page, int word) =>
+        Content.Mix(((ulong)(page % 8) << 16) ^ (ulong)word) | 0x0101010101010101;
 
     private void WriteTags(int page)
     {

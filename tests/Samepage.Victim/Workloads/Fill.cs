@@ -1,6 +1,6 @@
 namespace Samepage.Victims;
 
-/// <summary>Memory at rest: filled once, compared in full by <see cref="Verify"/> and by no thread in between.</summary>
+/// <summary>Memory at rest: filled once, compared in full by <see cref="Verify"/>, never in between.</summary>
 internal sealed class Fill : Workload
 {
     internal Fill(VictimOptions options)

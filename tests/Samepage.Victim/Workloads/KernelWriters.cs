@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 
 namespace Samepage.Victims;
@@ -27,7 +28,7 @@ internal sealed class KernelWriters : Workload
         for (int id = 0; id < Patterns; id++)
         {
             FillPattern(id, pattern);
-            RandomAccess.Write(file, System.Runtime.InteropServices.MemoryMarshal.AsBytes(pattern.AsSpan()), id * SliceBytes);
+            RandomAccess.Write(file, MemoryMarshal.AsBytes(pattern.AsSpan()), id * SliceBytes);
         }
     }
 

@@ -1,6 +1,6 @@
 using System.Globalization;
 
-namespace Samepage.Cli.Output;
+namespace Samepage.Daemon.Api;
 
 /// <summary>Numbers for people.</summary>
 internal static class Amounts

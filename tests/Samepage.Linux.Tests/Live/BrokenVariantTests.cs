@@ -1,0 +1,86 @@
+using System.Runtime.InteropServices;
+using Samepage.Linux.Program;
+using Samepage.Linux.Tests.Support;
+
+namespace Samepage.Linux.Tests.Live;
+
+/// <summary>
+/// The detectors of the other tests notice what they are there for: each test leaves out one part of the protocol and
+/// expects the program to complain.
+/// </summary>
+[Collection(LiveTestsOneByOne.Name)]
+public sealed class BrokenVariantTests(ITestOutputHelper output)
+{
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Without_the_comparison_wrong_store_bytes_get_into_a_program(bool compares)
+    {
+        using var harness = new LiveHarness();
+        using var victim = Victim.Start("--mode", "fill", "--pages", "64");
+        RegisteredTarget registered = harness.Attach(victim, victim.Regions);
+        var target = (LiveTarget)registered.Target;
+        if (!compares)
+        {
+            ReplaceCompare(target);
+        }
+
+        // Page 1 is no page of zeros (Content); one byte of it is wrong in the store.
+        ulong page = victim.Regions[0].Start + 1;
+        byte[] bytes = new byte[PageSize.Bytes];
+        Assert.Equal(1, target.Read([new PageRange(page, page + 1)], bytes));
+        bytes[777] ^= 1;
+        IPageStore store = harness.Machine.OpenStore(target.Domain);
+        store.Write(0, bytes);
+        MergePlan[] plans = [new MergePlan { Start = page, Count = 1, Slot = 0, Kind = PlanKind.Share }];
+        target.Execute(store, plans);
+        victim.Send("verify");
+        VictimReport report = victim.Report();
+        output.WriteLine($"compares={compares}: {plans[0].Outcome}; {report}");
+        Assert.Equal(compares ? PlanOutcome.ContentChanged : PlanOutcome.Done, plans[0].Outcome);
+        (VictimReport last, _) = victim.Quit();
+        Assert.Equal(compares ? 0 : 1, Math.Min(last.Errors, 1));
+    }
+
+    [Fact]
+    public void With_siblings_running_on_their_mappings_are_overwritten()
+    {
+        using var harness = new LiveHarness(options => options with { StopsOneThreadOnly = true });
+        using var victim = Victim.Start("--mode", "churn", "--pages", "512", "--threads", "4");
+        harness.Attach(victim, victim.Regions);
+        long errors = 0;
+        var watch = System.Diagnostics.Stopwatch.StartNew();
+        LoopCounts counts = harness.MergeAndUnmergeUntil(() =>
+        {
+            errors = victim.IsAlive ? victim.Report().Errors : 1;
+            return errors > 0 || watch.Elapsed > TimeSpan.FromSeconds(20);
+        });
+        output.WriteLine($"{errors} errors after {watch.Elapsed.TotalSeconds:0.0} s; {counts}");
+        Assert.True(errors > 0, "threads ran on during the merge and nobody noticed");
+    }
+
+    [Fact]
+    public void A_keeper_that_answers_with_store_bytes_is_noticed()
+    {
+        using var harness = new LiveHarness(null, "--answer-stale");
+        using var victim = CVictim.Start("dontneed", ["--threads", "2"]);
+        harness.Attach(victim, victim.Regions);
+        long errors = 0;
+        var watch = System.Diagnostics.Stopwatch.StartNew();
+        LoopCounts counts = harness.MergeAndUnmergeUntil(() =>
+        {
+            errors = victim.Report().Errors;
+            return errors > 0 || watch.Elapsed > TimeSpan.FromSeconds(20);
+        });
+        output.WriteLine($"{errors} errors after {watch.Elapsed.TotalSeconds:0.0} s; {counts}");
+        Assert.True(errors > 0, "stale bytes were mapped and nobody noticed");
+    }
+
+    /// <summary>In this target's copy of the program, the comparison finds everything equal.</summary>
+    private static void ReplaceCompare(LiveTarget target)
+    {
+        byte[] allEqual = [0x4C, 0x89, 0xFB, 0xC3]; // mov rbx, r15; ret
+        Marshal.Copy(
+            allEqual, 0, target.Control.Address + ControlLayout.Code + MergeProgram.Current.CompareEntry, allEqual.Length);
+    }
+}
