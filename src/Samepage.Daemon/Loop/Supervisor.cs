@@ -120,7 +120,7 @@ public sealed class Supervisor : IDisposable
     internal StatusDocument Status() => Snapshot.Status(engine.Status(), engine.Targets.Count, provider.StopTimes());
 
     internal TargetsDocument List() =>
-        new([.. engine.Targets.Select(target => Snapshot.Target(target, followed.Contains(target.Target.Pid)))]);
+        new([.. engine.Targets.Where(target => target.Target.IsAlive).Select(target => Snapshot.Target(target, followed.Contains(target.Target.Pid)))]);
 
     internal TargetDocument Get(int pid) =>
         Snapshot.Target(Find(pid) ?? throw NotAttached(pid), followed.Contains(pid));
