@@ -46,7 +46,8 @@ internal sealed class SocketFile : IDisposable
 
         if (File.Exists(path) && !IsSocket(path))
         {
-            throw new RequestException(ExitCode.Usage, $"{path} is there and is no socket: choose another with --socket");
+            throw new RequestException(
+                ExitCode.Usage, $"{path} is there and is no socket: choose another with --socket");
         }
 
         return Lock(path, path + ".lock");
