@@ -1,0 +1,123 @@
+using System.Diagnostics;
+
+namespace Samepage.Benchmarks.EndToEnd;
+
+/// <summary>What a measurement works with.</summary>
+/// <param name="Folder">Temporary files.</param>
+/// <param name="Ksm">The kernel's merger; null where the kernel has none (then only ours is measured).</param>
+/// <param name="Report">Where figures go.</param>
+/// <param name="Smoke">Small sizes.</param>
+internal sealed record Setting(string Folder, Ksm? Ksm, Report Report, bool Smoke)
+{
+    /// <summary>The ways ksmd can work: the kernel's default comes last.</summary>
+    public IEnumerable<(bool SmartScan, string Name)> KsmdWays => Ksm is null ? [] : Ksm.HasSmartScan
+        ? [(false, "ksmd"), (true, "ksmd smart_scan")]
+        : [(false, "ksmd")];
+}
+
+/// <summary>Samepage beside ksmd, on whole processes: parts (c) to (h) and what the daemon itself needs.</summary>
+internal static class EndToEndBenchmarks
+{
+    private static readonly (string Name, Action<Setting> Run)[] Parts =
+    [
+        ("footprint", Footprint.Run),
+        ("scan", ScanRate.Run),
+        ("identical", MergeRace.Identical),
+        ("lone", MergeRace.Lone),
+        ("guests", MergeRace.Guests),
+        ("idle", IdlePasses.Run),
+        ("corunner", CoRunner.Run),
+    ];
+
+    /// <summary>Runs one part; nothing is written.</summary>
+    public static int RunPart(string name, string[] arguments)
+    {
+        if (!Benchmark.TryParse(arguments, out var smoke))
+        {
+            return 2;
+        }
+
+        return Measure(smoke, setting => Array.Find(Parts, part => part.Name == name).Run(setting));
+    }
+
+    /// <summary>Runs all benchmarks, digest and index too, and writes bench/results.</summary>
+    public static int RunAll(string[] arguments)
+    {
+        if (!Benchmark.TryParse(arguments, out var smoke))
+        {
+            return 2;
+        }
+
+        return Measure(smoke, setting =>
+        {
+            foreach (var (_, run) in Parts)
+            {
+                run(setting);
+            }
+
+            var inside = smoke ? "" : Inside();
+            var results = smoke ? Path.Combine(Repository.Root, ".cache", "bench-results")
+                : Path.Combine(Repository.Root, "bench", "results");
+            Console.WriteLine($"written: {Path.GetRelativePath(Repository.Root, setting.Report.Write(smoke, inside, results))}");
+        });
+    }
+
+    private static string Inside()
+    {
+        var console = Console.Out;
+        using var text = new StringWriter();
+        Console.SetOut(text);
+        try
+        {
+            DigestBenchmarks.Run([]);
+            IndexBenchmarks.Run([]);
+        }
+        finally
+        {
+            Console.SetOut(console);
+        }
+
+        Console.Write(text);
+        return text.ToString();
+    }
+
+    private static int Measure(bool smoke, Action<Setting> measure)
+    {
+        if (!Environment.IsPrivilegedProcess)
+        {
+            Console.Error.WriteLine("must run as root: merging other processes' memory needs it, and so does KSM");
+            return 4;
+        }
+
+        var folder = Directory.CreateTempSubdirectory("samepage-bench-").FullName;
+        CleanUp.Arm();
+        CleanUp.Add(() => Directory.Delete(folder, recursive: true));
+        var start = Stopwatch.GetTimestamp();
+        try
+        {
+            Benchmark.PrintHost();
+            Build();
+            measure(new Setting(folder, Ksm.TryTake(), new Report(), smoke));
+            Console.WriteLine($"took {Stopwatch.GetElapsedTime(start).TotalSeconds:f0} s");
+            return 0;
+        }
+        catch (Exception error) when (error is IOException or InvalidOperationException or TimeoutException)
+        {
+            Console.Error.WriteLine(error.Message);
+            return 1;
+        }
+        finally
+        {
+            CleanUp.RunAll();
+        }
+    }
+
+    // The script builds on first use: that must not be measured.
+    private static void Build()
+    {
+        using var build = Process.Start(new ProcessStartInfo(Daemon.Program, ["--version"]) { RedirectStandardOutput = true })
+            ?? throw new IOException($"cannot start {Daemon.Program}");
+        build.StandardOutput.ReadToEnd();
+        build.WaitForExit();
+    }
+}

@@ -1,0 +1,42 @@
+using System.Diagnostics;
+
+namespace Samepage.Benchmarks.EndToEnd;
+
+/// <summary>What the daemon needs for itself.</summary>
+internal static class Footprint
+{
+    /// <summary>Memory of a daemon without targets, time of <c>samepage status</c>.</summary>
+    public static void Run(Setting setting)
+    {
+        const string part = "footprint";
+        using var daemon = Daemon.Start(setting.Folder);
+        var times = new double[setting.Smoke ? 3 : 15];
+        for (var i = 0; i < times.Length; i++)
+        {
+            var start = Stopwatch.GetTimestamp();
+            daemon.Ask("status");
+            times[i] = Stopwatch.GetElapsedTime(start).TotalMilliseconds;
+        }
+
+        Array.Sort(times);
+        setting.Report.Add(part, "status, start to end, median", "samepage", times[times.Length / 2], "ms");
+        setting.Report.Add(part, "status, start to end, fastest", "samepage", times[0], "ms");
+        setting.Report.Add(part, "daemon without targets, RSS", "samepage", ProcessFigures.Rss(daemon.Pid) / 1e6, "MB");
+        setting.Report.Add(part, "daemon without targets, PSS", "samepage", ProcessFigures.Pss(daemon.Pid) / 1e6, "MB");
+    }
+
+    /// <summary>Adds how long batches stopped targets and what pages cost in metadata, from the daemon's status.</summary>
+    public static void AddStatus(Setting setting, string part, Daemon daemon)
+    {
+        var status = daemon.Status();
+        var stops = status.GetProperty("stop_times");
+        setting.Report.Add(part, "batches", "samepage", stops.GetProperty("count").GetInt64(), "");
+        foreach (var (what, name) in new[] { ("p50", "p50_microseconds"), ("p99", "p99_microseconds"), ("longest", "max_microseconds") })
+        {
+            setting.Report.Add(part, $"stop of a target, {what}", "samepage", stops.GetProperty(name).GetDouble(), "us");
+        }
+
+        setting.Report.Add(part, "metadata per registered page", "samepage",
+            (double)status.GetProperty("metadata_bytes").GetInt64() / status.GetProperty("registered_pages").GetInt64(), "bytes");
+    }
+}
