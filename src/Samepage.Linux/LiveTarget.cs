@@ -141,13 +141,6 @@ public sealed partial class LiveTarget : ITarget, IDisposable
                 TargetError.Refused, $"process {process.Pid} is attached to another daemon, process {other}", process.Pid);
         }
 
-        if (control.LivingOwner() is not 0 and int owner)
-        {
-            control.Dispose();
-            throw new TargetException(
-                TargetError.Refused, $"process {process.Pid} is attached to another daemon, process {owner}", process.Pid);
-        }
-
         byte[] record = new byte[ControlLayout.AdoptionBytes];
         System.Runtime.InteropServices.Marshal.Copy(control.Address + ControlLayout.Adoption, record, 0, record.Length);
         if (Adoption.Parse(record) is not { } adoption)
@@ -165,7 +158,6 @@ public sealed partial class LiveTarget : ITarget, IDisposable
                 process.Pid);
         }
 
-        control.TakeOwnership();
         TmpfsStore store = machine.Store(adoption.Domain, process, (int)control.Header(ControlLayout.StoreFd));
         var target = new LiveTarget(machine, process, adoption, control, store);
         // Whatever userfaultfd flags its mappings have are ours, from before.
@@ -181,7 +173,6 @@ public sealed partial class LiveTarget : ITarget, IDisposable
         try
         {
             adoption.Write(control);
-            control.TakeOwnership();
             int descriptor = (int)store.ReadOnlyDescriptor.DangerousGetHandle();
             machine.Tracer.Run(_ =>
             {

@@ -1,7 +1,6 @@
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 using Samepage.Linux.Interop;
-using Samepage.Linux.Proc;
 
 namespace Samepage.Linux.Program;
 
@@ -62,28 +61,6 @@ internal sealed class ControlArea : IDisposable
         }
 
         return area;
-    }
-
-    /// <summary>Enters this process as the daemon that works with the area.</summary>
-    public void TakeOwnership()
-    {
-        SetHeader(ControlLayout.OwnerPid, (ulong)Environment.ProcessId);
-        SetHeader(ControlLayout.OwnerStartTicks, StartTicks(Environment.ProcessId));
-    }
-
-    /// <summary>Process id of another daemon that is alive and works with the area; 0 when there is none.</summary>
-    public int LivingOwner()
-    {
-        int pid = (int)Header(ControlLayout.OwnerPid);
-        bool isOther = pid > 0 && pid != Environment.ProcessId;
-        return isOther && StartTicks(pid) == Header(ControlLayout.OwnerStartTicks) ? pid : 0;
-    }
-
-    private static ulong StartTicks(int pid)
-    {
-        using ProcReader? proc = ProcReader.TryOpen(pid);
-        return proc is not null && proc.TryReadStat(new ProcBuffer(), out ProcessStat stat) && stat.State is not ('Z' or 'X')
-            ? stat.StartTicks : 0;
     }
 
     /// <summary>

@@ -45,9 +45,6 @@ internal static class ControlLayout
     public const int DaemonPid = 0xB8;
     public const int DaemonStartTicks = 0xC0;
 
-    /// <summary>Process id and start time of the daemon that works with this area.</summary>
-    public const int OwnerPid = 0xB8, OwnerStartTicks = 0xC0;
-
     public const int RegisterArgument = 0x100;
     public const int MoveArgument = 0x140;
     public const int WakeArgument = 0x180;

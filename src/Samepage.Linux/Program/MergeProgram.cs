@@ -140,6 +140,7 @@ internal sealed class MergeProgram
         C.jmp(_nextOp);
     }
 
+    private const int PrefetchBytes = 1024;
     private const int Op_Bytes = Ctl.OperationBytes;
 
     /// <summary>Drop the originals and the store window's page-table entries, report, wait for the daemon, leave.</summary>
@@ -514,6 +515,9 @@ internal sealed class MergeProgram
         _b.Place(ref page);
         C.mov(ecx, PageSize.Bytes / 64);
         _b.Place(ref words);
+        // Both streams come from memory, and the hardware's prefetcher stops at every page border.
+        C.prefetcht0(__byte_ptr[rsi + PrefetchBytes]);
+        C.prefetcht0(__byte_ptr[rdi + PrefetchBytes]);
         C.mov(rax, __qword_ptr[rsi]);
         C.xor(rax, __qword_ptr[rdi]);
         for (int i = 8; i < 64; i += 8)

@@ -232,6 +232,8 @@ internal sealed class StopWindowCode
         C.push(r12);
         C.push(r13);
         C.push(r14);
+        C.push(r15);
+        C.xor(r15d, r15d);
         _b.Place(ref round);
         C.xor(r14d, r14d);
         C.mov(r12, rbp);
@@ -285,7 +287,7 @@ internal sealed class StopWindowCode
         C.call(_clock);
         C.cmp(rax, At(W.Deadline));
         C.jae(late);
-        _b.Syscall(SYS_sched_yield);
+        EmitPause(r15d);
         C.jmp(round);
         _b.Place(ref late);
         C.mov(eax, 1);
@@ -294,6 +296,7 @@ internal sealed class StopWindowCode
         _b.Place(ref finished);
         C.xor(eax, eax);
         _b.Place(ref ret);
+        C.pop(r15);
         C.pop(r14);
         C.pop(r13);
         C.pop(r12);
@@ -599,13 +602,13 @@ internal sealed class StopWindowCode
     {
         Label wait = _b.NewLabel(), stopped = _b.NewLabel();
         Ptrace(PTRACE_INTERRUPT, At(W.Borrowed), 0, 0);
+        C.xor(r13d, r13d);
         _b.Place(ref wait);
         C.call(_pollBorrowed);
         C.test(eax, eax);
         C.js(_leave);
         C.jne(stopped);
-        C.pause();
-        _b.Syscall(SYS_sched_yield);
+        EmitPause(r13d);
         C.jmp(wait);
         _b.Place(ref stopped);
         C.mov(r15, At(W.Slot));
@@ -740,6 +743,25 @@ internal sealed class StopWindowCode
     /// <summary>epoll_wait, epoll_pwait, epoll_pwait2, rt_sigtimedwait, semop, semtimedop, io_getevents, io_pgetevents,
     /// io_uring_enter: the calls from which a mere stop is not hidden by the kernel.</summary>
     private static readonly int[] RestartableCalls = [232, 281, 441, 128, 65, 220, 208, 333, 426];
+
+    /// <summary>
+    /// Between two looks: give way at first, since a thread on an idle CPU stops within microseconds; then sleep, because on
+    /// a busy one our own spinning would keep it from running.
+    /// </summary>
+    private void EmitPause(AssemblerRegister32 looks)
+    {
+        Label sleep = _b.NewLabel(), done = _b.NewLabel();
+        C.inc(looks);
+        C.cmp(looks, 40);
+        C.ja(sleep);
+        _b.Syscall(SYS_sched_yield);
+        C.jmp(done);
+        _b.Place(ref sleep);
+        C.mov(At(W.TimeSpec), 0);
+        C.mov(At(W.TimeSpec + 8), 20_000);
+        _b.Syscall(SYS_nanosleep, Operand.AddressOf(At(W.TimeSpec)), 0);
+        _b.Place(ref done);
+    }
 
     /// <summary>rax = CLOCK_MONOTONIC in nanoseconds.</summary>
     private void EmitClock()

@@ -136,7 +136,7 @@ internal sealed class TracerThread : IDisposable
     {
         public Action Work { get; } = work;
 
-        public ManualResetEventSlim Finished { get; } = new(false, spinCount: 200);
+        public ManualResetEventSlim Finished { get; } = new(false, spinCount: 10);
 
         public ExceptionDispatchInfo? Error { get; set; }
 
