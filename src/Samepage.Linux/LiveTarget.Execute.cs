@@ -279,7 +279,8 @@ public sealed partial class LiveTarget
         PrepareWindowDrop(plans);
         for (int attempt = 0; attempt < AttemptsMax; attempt++)
         {
-            WindowResult result = RunWindow(onlyThread: onlyCalls || _machine.Options.StopsOneThreadOnly ? AnyThread(attempt) : 0);
+            WindowResult result = RunWindow(onlyCalls ? AnyThread(attempt)
+                : _machine.Options.StopsOneThreadOnly ? AnyThread(attempt + 1) : 0);
             if (result.Status == WindowStatus.Done)
             {
                 if (!onlyCalls)

@@ -37,6 +37,10 @@ internal sealed class SavedRegistrations(
         }
     }
 
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(3);
+    private static readonly TimeSpan RetryPause = TimeSpan.FromMilliseconds(50);
+    private readonly long patientUntil = Environment.TickCount64 + (long)Patience.TotalMilliseconds;
+
     internal void Restore()
     {
         var saved = Load();
@@ -96,15 +100,30 @@ internal sealed class SavedRegistrations(
         }
     }
 
+    /// <summary>
+    /// A killed daemon gives up its socket before its threads have let go of their targets, and ending takes time on a
+    /// busy machine: what is refused is tried again for a while.
+    /// </summary>
     private void TryRegister(int pid, string domain, IReadOnlyList<PageRange>? ranges)
     {
-        try
+        while (true)
         {
-            supervisor.Register(pid, domain, ranges);
-        }
-        catch (RequestException error)
-        {
-            log.LogError("Not taken over from the daemon before: {Reason}", error.Message);
+            try
+            {
+                supervisor.Register(pid, domain, ranges);
+                return;
+            }
+            catch (RequestException error)
+            {
+                if (error.Code is ExitCode.NotFound || Environment.TickCount64 > patientUntil)
+                {
+                    log.LogError("Not taken over from the daemon before: {Reason}", error.Message);
+                    return;
+                }
+
+                log.LogInformation("Not taken over yet: {Reason}", error.Message);
+                Thread.Sleep(RetryPause);
+            }
         }
     }
 }

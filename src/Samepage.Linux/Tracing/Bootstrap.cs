@@ -20,7 +20,7 @@ internal sealed class Bootstrap(ProcessIdentity process, ControlArea control, in
     /// <summary>Where the originals of a batch wait until it is done: 8 MiB of address space.</summary>
     public const ulong ShadowBytes = 8 << 20;
 
-    private static readonly TimeSpan StopLimit = TimeSpan.FromMilliseconds(50);
+    private static readonly TimeSpan StopLimit = TimeSpan.FromMilliseconds(300);
     private static readonly TimeSpan StepLimit = TimeSpan.FromSeconds(2);
 
     /// <summary>Address space a target gives to look at the store (no memory): 64 GiB.</summary>
@@ -72,7 +72,7 @@ internal sealed class Bootstrap(ProcessIdentity process, ControlArea control, in
     public static BorrowedThread Borrow(ProcessIdentity process, byte[] registers)
     {
         var tids = new List<int>();
-        long end = Environment.TickCount64 + 500;
+        long end = Environment.TickCount64 + 1000;
         while (process.Proc.TryReadThreads(tids) && !Pidfd.HasExited(process.Descriptor))
         {
             BorrowedThread? thread = BorrowedThread.Stop(process.Pid, CollectionsMarshal.AsSpan(tids), StopLimit, registers);

@@ -110,7 +110,7 @@ public sealed class BadInputTests(SharedDaemon shared) : IClassFixture<SharedDae
         Refused(Attach(puppet.Pid, Hex(address), Hex(address + 1)), Usage, "multiples of 4096");
         Refused(Attach(puppet.Pid, "0", "ffffffffffffffff"), Usage, "ffffffffffffffff");
         Assert.Equal(maps, File.ReadAllText($"/proc/{puppet.Pid}/maps"));
-        before.AssertNothingLeft(default);
+        before.AssertNothingLeft(null);
         Assert.DoesNotContain($"\"pid\":{puppet.Pid}", _daemon.Cli("list", "--json").Out, StringComparison.Ordinal);
     }
 
@@ -122,6 +122,7 @@ public sealed class BadInputTests(SharedDaemon shared) : IClassFixture<SharedDae
         CliResult help = _daemon.Run("setpriv", [.. asNobody, "--help"]);
         Assert.SkipUnless(help.Code == 0, "the build lies where other users cannot read it");
         using LivePuppet puppet = LivePuppet.Start();
+        puppet.MapFilled(16); // it has started when it answers
         string maps = File.ReadAllText($"/proc/{puppet.Pid}/maps");
         // With the daemon of root: its socket is closed to others. With one of their own: it cannot do anything.
         CliResult byRoots = _daemon.Run("setpriv", [.. asNobody, "attach", "--socket", _daemon.Socket, Text(puppet.Pid)]);
@@ -179,7 +180,7 @@ public sealed class BadInputTests(SharedDaemon shared) : IClassFixture<SharedDae
             if (execs)
             {
                 Assert.Contains("sleep", File.ReadAllText($"/proc/{puppet.Pid}/comm"), StringComparison.Ordinal);
-                ProcessTrace.Of(puppet.Pid).AssertNothingLeft(default);
+                ProcessTrace.Of(puppet.Pid).AssertNothingLeft(null);
             }
         }
 

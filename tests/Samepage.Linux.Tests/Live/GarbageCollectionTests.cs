@@ -30,13 +30,15 @@ public sealed class GarbageCollectionTests(ITestOutputHelper output)
         output.WriteLine($"{stops.Count} stops: median {stops.Percentile(0.5) / 1000} us, 99 % {stops.Percentile(0.99) / 1000} us, "
             + $"longest {stops.MaxNanoseconds / 1000} us");
         harness.Detach(target);
+        Assert.Equal(0, victim.Quit().Report.Errors);
         Assert.True(collections >= 3, $"only {collections} full collections");
         Assert.True(stops.Count > 100, $"only {stops.Count} stops");
+        double load = double.Parse(File.ReadAllText("/proc/loadavg").Split(' ')[0], System.Globalization.CultureInfo.InvariantCulture);
+        Assert.SkipWhen(load > 3 * Environment.ProcessorCount, $"the machine is too busy (load {load}) to measure stops");
         // On an idle machine the worst stop stays below 10 ms. On a busy one other programs take the CPUs away, but from the
         // collections, too: a stop that had one inside would be as long as that.
         double collection = paused.TotalMilliseconds / collections;
         Assert.InRange(stops.MaxNanoseconds / 1e6, 0, Math.Max(10, collection));
-        Assert.Equal(0, victim.Quit().Report.Errors);
     }
 
     /// <summary>Keeps about 60 MB of small objects alive and replaces them all the time.</summary>

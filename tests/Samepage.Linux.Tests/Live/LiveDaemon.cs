@@ -90,7 +90,9 @@ internal sealed class LiveDaemon : IDisposable
         }
     }
 
-    public string LogTail => File.Exists(Log) ? string.Join('\n', File.ReadLines(Log).TakeLast(30)) : "(no log)";
+    public string LogTail =>
+        (File.Exists(Log) ? string.Join('\n', File.ReadLines(Log).TakeLast(10)) : "(no log)")
+        + $"\n{_started.LastOrDefault()?.Errors}";
 
     /// <summary>A request and its answer.</summary>
     public JsonElement Ask(HttpMethod method, string path, string? body = null)
