@@ -10,6 +10,7 @@ internal static class Footprint
     {
         const string part = "footprint";
         using var daemon = Daemon.Start(setting.Folder);
+        AddMemory(setting, daemon, "daemon without targets");
         var times = new double[setting.Smoke ? 3 : 15];
         for (var i = 0; i < times.Length; i++)
         {
@@ -21,8 +22,13 @@ internal static class Footprint
         Array.Sort(times);
         setting.Report.Add(part, "status, start to end, median", "samepage", times[times.Length / 2], "ms");
         setting.Report.Add(part, "status, start to end, fastest", "samepage", times[0], "ms");
-        setting.Report.Add(part, "daemon without targets, RSS", "samepage", ProcessFigures.Rss(daemon.Pid) / 1e6, "MB");
-        setting.Report.Add(part, "daemon without targets, PSS", "samepage", ProcessFigures.Pss(daemon.Pid) / 1e6, "MB");
+        AddMemory(setting, daemon, "daemon after these requests");
+    }
+
+    private static void AddMemory(Setting setting, Daemon daemon, string what)
+    {
+        setting.Report.Add("footprint", $"{what}, RSS", "samepage", ProcessFigures.Rss(daemon.Pid) / 1e6, "MB");
+        setting.Report.Add("footprint", $"{what}, PSS", "samepage", ProcessFigures.Pss(daemon.Pid) / 1e6, "MB");
     }
 
     /// <summary>Adds how long batches stopped targets and what pages cost in metadata, from the daemon's status.</summary>
