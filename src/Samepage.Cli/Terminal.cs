@@ -1,6 +1,8 @@
 namespace Samepage.Cli;
 
-/// <summary>Where a verb writes: results to <paramref name="Out"/>, progress and errors to <paramref name="Error"/>.</summary>
+/// <summary>
+/// Where a verb writes: results to <paramref name="Out"/>, progress and errors to <paramref name="Error"/>.
+/// </summary>
 /// <param name="Out">Standard output.</param>
 /// <param name="Error">Standard error.</param>
 /// <param name="OutIsTerminal">A person watches standard output.</param>

@@ -33,14 +33,7 @@ public sealed class LiveMachine : IMachine, IDisposable
     public TimeProvider Clock => TimeProvider.System;
 
     /// <inheritdoc/>
-    public TimeSpan CpuTime
-    {
-        get
-        {
-            using var self = Process.GetCurrentProcess();
-            return self.TotalProcessorTime;
-        }
-    }
+    public TimeSpan CpuTime => Environment.CpuUsage.TotalTime;
 
     /// <summary>How long batches kept targets waiting.</summary>
     public StopHistogram StopTimes { get; } = new();

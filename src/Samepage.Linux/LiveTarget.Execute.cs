@@ -133,6 +133,12 @@ public sealed partial class LiveTarget
             return Refuse(ref plan, ref next, ref offset, PlanOutcome.Vanished);
         }
 
+        // The engine cannot always know: un-merging, adoption and mremap leave private pages in mappings of the store.
+        if (plan.Kind is PlanKind.Share or PlanKind.Reshare)
+        {
+            plan.Kind = segment.Kind == SegmentKind.Merged ? PlanKind.Reshare : PlanKind.Share;
+        }
+
         if (Unsuitable(plan, segment) is { } reason)
         {
             return Refuse(ref plan, ref next, ref offset, reason);

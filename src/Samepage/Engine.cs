@@ -5,17 +5,17 @@ namespace Samepage;
 // The task. Among all pages of all registered targets find those with equal bytes; let one immutable page stand for
 // all of them, mapped copy-on-write where each was; count what that saves; notice when a write breaks a sharing.
 //
-// Why the obvious structure fails. One search tree over all pages, ordered by content, would do if contents stood still.
-// But any page may change at any moment without telling anybody, and one changed page in a tree makes everything
-// below it unreachable. Write-protecting every page first would keep the tree right and make every write of every target
-// a fault. So there are two trees:
+// Why the obvious structure fails. One search tree over all pages, ordered by content, would do if contents stood
+// still. But any page may change at any moment without telling anybody, and one changed page in a tree makes everything
+// below it unreachable. Write-protecting every page first would keep the tree right and make every write of every
+// target a fault. So there are two trees:
 //
 //   * The stable tree holds store pages: pages that are merged. Nobody can write them, so the tree is always right. A
 //     page that finds itself here joins: one more mapping, nothing new to keep.
 //   * The unstable tree holds candidates: pages that were not written between two visits and have found no partner yet.
 //     Nothing protects them, so the tree may be wrong, which costs a chance to merge and never more: whoever finds a
-//     partner here has both pages compared byte by byte while nobody can write them. KSM throws this tree away after each
-//     pass; ours drops an entry when it hears that the page was written.
+//     partner here has both pages compared byte by byte while nobody can write them. KSM throws this tree away after
+//     each pass; ours drops an entry when it hears that the page was written.
 //
 // "Trees" is KSM's word. Ours are hash indexes over keys of 48 bits out of a seeded 128-bit digest of the page
 // (MergeDomain.Stable, EngineState.Unstable): a digest is a filter, bytes are compared before every merge.
@@ -27,9 +27,9 @@ namespace Samepage;
 //      they were last listed (ITarget.Scan); a page listed in pass N is read and digested, and if pass N+1 does
 //      not list it, it stood still and is decided about, from its key alone. Memory nobody writes is never read
 //      again: a pass over it costs one call per region. (Scanner, TargetPages.Waiting)
-//   2. Runs. Pages that lie one behind the other are planned to slots that lie one behind the other, wherever the partner
-//      lies: one plan, one mapping, one stop of the target for thousands of pages. For this pages are decided about in
-//      address order, new store pages come from long free extents, and of several equal store pages the one
+//   2. Runs. Pages that lie one behind the other are planned to slots that lie one behind the other, wherever the
+//      partner lies: one plan, one mapping, one stop of the target for thousands of pages. For this pages are decided
+//      about in address order, new store pages come from long free extents, and of several equal store pages the one
 //      behind the neighbour's is taken. (SlotAllocator, Executor)
 //   3. Domains. Whoever can merge with a page can learn that it exists, by timing his own write. So pages are shared
 //      only inside a trust domain: each has its own store and stable tree. (MergeDomain)
@@ -175,7 +175,9 @@ public sealed class Engine
         return _pacer.End(passEnded, foundWork);
     }
 
-    /// <summary>Scans and merges at once, without the wait for a second visit, until nothing is left to merge.</summary>
+    /// <summary>
+    /// Scans and merges at once, without the wait for a second visit, until nothing is left to merge.
+    /// </summary>
     /// <param name="only">Targets to scan; null for all. Equal pages of other registered targets are merged with them.
     /// </param>
     /// <param name="progress">Told now and then, may be null.</param>

@@ -10,7 +10,8 @@ namespace Samepage;
 public static class Invariant
 {
     /// <summary>Throws unless <paramref name="condition"/> holds.</summary>
-    /// <exception cref="InvariantException">It does not; the message carries the expression and where it stands.</exception>
+    /// <exception cref="InvariantException">It does not; the message carries the expression and where it
+    /// stands.</exception>
     public static void Check(
         [DoesNotReturnIf(false)] bool condition,
         [CallerArgumentExpression(nameof(condition))] string expression = "",

@@ -20,14 +20,16 @@ public sealed class Knobs
         new("run", "1", "0, 1 or 2", "0: stop, what is merged stays merged; 1: scan; 2: stop and un-merge everything"),
         new("pages_to_scan", "100", "0 to 4294967295", "page visits per wake-up; setting it sets advisor_mode to none"),
         new("sleep_millisecs", "20", "0 to 4294967295", "milliseconds between wake-ups"),
-        new("max_kernel_pages", "0", "0 to 4294967295", "store pages that may exist, all domains together; 0: no limit"),
+        new("max_kernel_pages", "0", "0 to 4294967295", "store pages that may exist in all domains; 0: no limit"),
         new("max_page_sharing", "256", "0, or 2 to 2147483647", "mappings one store page may have; 0: no limit"),
         new("use_zero_pages", "1", "0 or 1", "1: all-zero pages are taken away instead of merged"),
         new("advisor_mode", "cpu", "none or cpu", "none: obey pages_to_scan; cpu: obey advisor_max_cpu"),
         new("advisor_max_cpu", "70", "1 to 100", "percent of one CPU that background scanning may use"),
     ];
 
-    /// <summary>0 stopped, 1 scanning, 2 stopped and un-merged (the un-merging is <see cref="Engine.Unmerge"/>).</summary>
+    /// <summary>
+    /// 0 stopped, 1 scanning, 2 stopped and un-merged (the un-merging is <see cref="Engine.Unmerge"/>).
+    /// </summary>
     public int Run { get; set; } = 1;
 
     /// <summary>Page visits per wake-up while <see cref="AdvisorCpu"/> is off.</summary>

@@ -27,6 +27,8 @@ public sealed class VictimTests
         { "dontneed", "--threads 0" },
         { "dontneed", "--threads 3" },
         { "stopped", "" },
+        { "siblings", "--threads 2" },
+        { "dontneed", "--threads 2 --call fork" },
         { "blocked", "" },
     };
 

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Samepage.Daemon;
+using Samepage.Daemon.Hosting;
 using Samepage.Linux.Host;
 using Samepage.Linux.Interop;
 
@@ -33,7 +34,28 @@ internal static class DaemonStarter
 
         var text = Start(Path.GetFullPath(socket));
         started = true;
-        return DaemonClient.TryConnect(socket, out errno) ?? throw Failed(text, socket);
+        return DaemonClient.TryConnect(socket, out errno) ?? WaitForOther(text, socket) ?? throw Failed(text, socket);
+    }
+
+    // Somebody else - another verb, or the keeper after a crash - is starting one right now and has the lock already.
+    private static DaemonClient? WaitForOther(string? text, string socket)
+    {
+        if (text?.Contains(SocketFile.AlreadyRuns, StringComparison.Ordinal) != true)
+        {
+            return null;
+        }
+
+        for (var clock = TimeProvider.System.GetTimestamp();
+            TimeProvider.System.GetElapsedTime(clock) < StartTimeout;
+            Thread.Sleep(10))
+        {
+            if (DaemonClient.TryConnect(socket, out _) is { } client)
+            {
+                return client;
+            }
+        }
+
+        return null;
     }
 
     private static string? Start(string socket)

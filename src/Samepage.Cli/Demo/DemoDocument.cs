@@ -35,7 +35,9 @@ internal sealed record DemoDocument
     /// <summary>CPU time of the daemon in that span.</summary>
     public required double CpuSeconds { get; init; }
 
-    /// <summary>True only if every process has found every byte right: merged, written, merged again and detached.</summary>
+    /// <summary>
+    /// True only if every process has found every byte right: merged, written, merged again and detached.
+    /// </summary>
     public required bool Verified { get; init; }
 }
 

@@ -3,7 +3,9 @@ using System.Globalization;
 
 namespace Samepage.Cli.Demo;
 
-/// <summary>One of the demonstration's processes: started, told what to do by lines, ended with its standard input.</summary>
+/// <summary>
+/// One of the demonstration's processes: started, told what to do by lines, ended with its standard input.
+/// </summary>
 internal sealed class DemoWorker : IDisposable
 {
     private readonly Process process;

@@ -3,7 +3,9 @@ using Spectre.Console;
 
 namespace Samepage.Cli.Output;
 
-/// <summary>Tables for people. The only place that uses Spectre.Console, so that other verbs need not load it.</summary>
+/// <summary>
+/// Tables for people. The only place that uses Spectre.Console, so that other verbs need not load it.
+/// </summary>
 internal static class Table
 {
     private const int WidthOfFiles = 200; // nobody looks at line ends in a file or pipe: do not break cells there

@@ -48,7 +48,8 @@ internal static class DaemonVerb
     private static int Host(Settings settings)
     {
         var program = Environment.ProcessPath
-            ?? throw new RequestException(ExitCode.Failed, "this program's own path is unknown: no keeper can be started");
+            ?? throw new RequestException(
+                ExitCode.Failed, "this program's own path is unknown: no keeper can be started");
         string[] again =
         [
             program, "daemon", "--socket", Path.GetFullPath(settings.Socket),

@@ -74,7 +74,8 @@ internal static class DetachVerb
             foreach (var target in result.Targets)
             {
                 terminal.Out.WriteLine(
-                    $"detached {target.Pid} ({target.Name}): {Amounts.Count(result.PagesUnmerged)} pages private again");
+                    $"detached {target.Pid} ({target.Name}): "
+                    + $"{Amounts.Count(result.PagesUnmerged)} pages private again");
             }
         }
     }

@@ -18,7 +18,7 @@ internal static class Amounts
             unit++;
         }
 
-        return string.Create(CultureInfo.InvariantCulture, $"{value.ToString(unit == 0 ? "0" : "0.0", CultureInfo.InvariantCulture)} {Units[unit]}");
+        return value.ToString(unit == 0 ? "0" : "0.0", CultureInfo.InvariantCulture) + " " + Units[unit];
     }
 
     /// <summary>A count with thousands separators.</summary>

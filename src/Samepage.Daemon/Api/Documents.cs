@@ -228,7 +228,9 @@ public sealed record SelectionBody
     public IReadOnlyList<int>? Pids { get; init; }
 }
 
-/// <summary>One line of a streamed answer (Accept: application/x-ndjson): exactly one of the members is there.</summary>
+/// <summary>
+/// One line of a streamed answer (Accept: application/x-ndjson): exactly one of the members is there.
+/// </summary>
 public sealed record StreamLine
 {
     /// <summary>How far it has come.</summary>

@@ -13,7 +13,8 @@ internal static class EventsApi
     internal static void MapEvents(this IEndpointRouteBuilder routes) =>
         routes.MapGet("/v1/events", Listen)
             .WithName("listen")
-            .WithSummary("What happens from now on (listening, then attached, detached, exited, merged, unmerged, knob)")
+            .WithSummary(
+                "What happens from now on (listening, then attached, detached, exited, merged, unmerged, knob)")
             .WithTags("events");
 
     private static ServerSentEventsResult<EventDocument> Listen(

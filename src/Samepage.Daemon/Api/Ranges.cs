@@ -2,7 +2,9 @@ using System.Globalization;
 
 namespace Samepage.Daemon.Api;
 
-/// <summary>Spans of addresses as people write them: two hexadecimal numbers with a hyphen, as in /proc/PID/maps.</summary>
+/// <summary>
+/// Spans of addresses as people write them: two hexadecimal numbers with a hyphen, as in /proc/PID/maps.
+/// </summary>
 public static class Ranges
 {
     /// <summary>Most spans one registration may name.</summary>

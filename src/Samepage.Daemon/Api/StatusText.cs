@@ -16,11 +16,13 @@ internal static class StatusText
         Line(text, "targets", $"{Amounts.Count(status.Targets)} in {Domains(status)}");
         Line(text, "saved", $"{Amounts.Bytes(status.BytesSaved)}  ({Amounts.Count(status.PagesSharing)} pages sharing, "
             + $"{Amounts.Count(status.ZeroPages)} zero pages)");
-        Line(text, "profit", $"{Amounts.Bytes(status.ProfitBytes)}  (own tables: {Amounts.Bytes(status.MetadataBytes)})");
+        Line(text, "profit", Amounts.Bytes(status.ProfitBytes)
+            + $"  (own tables: {Amounts.Bytes(status.MetadataBytes)})");
         Line(text, "pages shared", Amounts.Count(status.PagesShared));
         Line(text, "pages unshared", Amounts.Count(status.PagesUnshared));
         Line(text, "pages volatile", Amounts.Count(status.PagesVolatile));
-        Line(text, "full scans", $"{Amounts.Count(status.FullScans)}  ({Amounts.Count(status.PagesScanned)} pages scanned)");
+        Line(text, "full scans", Amounts.Count(status.FullScans)
+            + $"  ({Amounts.Count(status.PagesScanned)} pages scanned)");
         Line(text, "CPU", $"{Real(status.CpuSeconds)} s  (daemon up {Real(status.UptimeSeconds)} s)");
         Line(text, "stops", Stops(status.StopTimes));
         foreach (var (reason, pages) in status.NotMerged)

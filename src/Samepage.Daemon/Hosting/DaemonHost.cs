@@ -47,7 +47,9 @@ public static class DaemonHost
         log.LogInformation("Ended");
     }
 
-    /// <summary>The application with all routes; <paramref name="describe"/> adds what generates its description.</summary>
+    /// <summary>
+    /// The application with all routes; <paramref name="describe"/> adds what generates its description.
+    /// </summary>
     internal static WebApplication Build(DaemonOptions options, Func<Socket> bind, bool describe)
     {
         // Empty: no configuration files, no environment, nothing that a small daemon pays memory for and never uses.
@@ -73,7 +75,8 @@ public static class DaemonHost
         });
         builder.Services.Configure<RouteHandlerOptions>(routes => routes.ThrowOnBadRequest = true);
         builder.Services.AddSingleton<EventHub>();
-        builder.Services.AddSingleton(services => new EngineLoop(serveLookers => Open(options, services, serveLookers)));
+        builder.Services.AddSingleton(
+            services => new EngineLoop(serveLookers => Open(options, services, serveLookers)));
         AddLog(builder.Logging, options);
         if (describe)
         {

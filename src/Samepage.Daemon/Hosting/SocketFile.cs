@@ -13,6 +13,9 @@ internal sealed class SocketFile : IDisposable
 {
     // sockaddr_un has 107; the socket is born in a directory whose name is longer by a dot, a pid and "/s".
     private const int PathBytesMax = 107 - 10;
+    /// <summary>Begins the refusal of a second daemon; the verb that started it then waits for the first.</summary>
+    internal const string AlreadyRuns = "a daemon runs already";
+
     private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
     private readonly string path;
     private readonly string lockPath;
@@ -43,7 +46,8 @@ internal sealed class SocketFile : IDisposable
 
         if (File.Exists(path) && !IsSocket(path))
         {
-            throw new RequestException(ExitCode.Usage, $"{path} is there and is no socket: choose another with --socket");
+            throw new RequestException(
+                ExitCode.Usage, $"{path} is there and is no socket: choose another with --socket");
         }
 
         return Lock(path, path + ".lock");
@@ -117,7 +121,7 @@ internal sealed class SocketFile : IDisposable
             catch (IOException error)
             {
                 throw new RequestException(
-                    ExitCode.Failed, $"a daemon runs already at {path}: use it, or choose --socket PATH", error);
+                    ExitCode.Failed, $"{AlreadyRuns} at {path}: use it, or choose --socket PATH", error);
             }
         }
 

@@ -6,8 +6,8 @@ namespace Samepage.Daemon.Live;
 
 /// <summary>
 /// The daemon's connection to the keeper: started with the first target, found again after a restart, and replaced
-/// within a second when it dies, with everything announced anew. Used by the engine's thread; the watcher that notices a
-/// keeper's death comes on a thread of its own, hence the lock.
+/// within a second when it dies, with everything announced anew. Used by the engine's thread; the watcher that notices
+/// a keeper's death comes on a thread of its own, hence the lock.
 /// </summary>
 public sealed class KeeperLink : IMergedMemoryKeeper, IStateKeeper, IDisposable
 {

@@ -24,7 +24,7 @@ public sealed class EngineLoop : IDisposable
     private bool stopping;
 
     /// <summary>A loop that is not running yet.</summary>
-    /// <param name="open">Makes the owner of all state, on the loop's thread; gets what answers lookers meanwhile.</param>
+    /// <param name="open">Makes the owner of all state, on the loop's thread; gets what answers lookers.</param>
     public EngineLoop(Func<Action, Supervisor> open)
     {
         this.open = open;
@@ -36,7 +36,9 @@ public sealed class EngineLoop : IDisposable
     /// <summary>Ends when the loop has ended; faulted when it ended by an error of its own.</summary>
     public Task Ended => ended.Task;
 
-    /// <summary>Starts the thread; completes when the machine is open and an earlier daemon's targets are adopted.</summary>
+    /// <summary>
+    /// Starts the thread; completes when the machine is open and an earlier daemon's targets are adopted.
+    /// </summary>
     public Task Start()
     {
         var opened = Enqueue(changing, _ => true, CancellationToken.None);

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Runtime.CompilerServices;
 using System.Threading.Channels;
 using Samepage.Daemon.Api;
 
@@ -37,7 +38,7 @@ public sealed class EventHub
     }
 
     private async IAsyncEnumerable<EventDocument> Read(
-        Channel<EventDocument> listener, [System.Runtime.CompilerServices.EnumeratorCancellation] CancellationToken cancel)
+        Channel<EventDocument> listener, [EnumeratorCancellation] CancellationToken cancel)
     {
         try
         {

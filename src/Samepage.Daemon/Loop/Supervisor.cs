@@ -120,7 +120,8 @@ public sealed class Supervisor : IDisposable
     internal StatusDocument Status() => Snapshot.Status(engine.Status(), engine.Targets.Count, provider.StopTimes());
 
     internal TargetsDocument List() =>
-        new([.. engine.Targets.Select(target => Snapshot.Target(target, followed.Contains(target.Target.Pid)))]);
+        new([.. engine.Targets.Where(target => target.Target.IsAlive)
+            .Select(target => Snapshot.Target(target, followed.Contains(target.Target.Pid)))]);
 
     internal TargetDocument Get(int pid) =>
         Snapshot.Target(Find(pid) ?? throw NotAttached(pid), followed.Contains(pid));
@@ -245,7 +246,9 @@ public sealed class Supervisor : IDisposable
     }
 
     private UnmergeReport Unmerge(
-        IReadOnlyCollection<RegisteredTarget>? targets, IProgress<EngineProgress>? progress, CancellationToken cancel) =>
+        IReadOnlyCollection<RegisteredTarget>? targets,
+        IProgress<EngineProgress>? progress,
+        CancellationToken cancel) =>
         engine.Unmerge(targets, Watched(progress), cancel);
 
     private static string CancelledOrLeft(RegisteredTarget target, UnmergeReport report)
@@ -256,7 +259,9 @@ public sealed class Supervisor : IDisposable
     }
 
     private IReadOnlyCollection<RegisteredTarget>? Select(IReadOnlyList<int>? pids) =>
-        pids is null || pids.Count == 0 ? null : [.. pids.Distinct().Select(pid => Find(pid) ?? throw NotAttached(pid))];
+        pids is null || pids.Count == 0
+            ? null
+            : [.. pids.Distinct().Select(pid => Find(pid) ?? throw NotAttached(pid))];
 
     private Watcher Watched(IProgress<EngineProgress>? progress) => new(progress, serveLookers);
 

@@ -1,6 +1,8 @@
 namespace Samepage.Linux.Host;
 
-/// <summary>System call numbers and constants of x86-64 Linux that the command line and the daemon's host need.</summary>
+/// <summary>
+/// System call numbers and constants of x86-64 Linux that the command line and the daemon's host need.
+/// </summary>
 internal static class HostCalls
 {
     internal const long SYS_write = 1;

@@ -2,7 +2,9 @@ using System.Globalization;
 
 namespace Samepage.Linux.Host;
 
-/// <summary>Small facts about a process from /proc. Every one is null when the process is gone or may not be read.</summary>
+/// <summary>
+/// Small facts about a process from /proc. Every one is null when the process is gone or may not be read.
+/// </summary>
 internal static class ProcessFacts
 {
     private const int ChildrenMax = 10_000;
@@ -22,13 +24,15 @@ internal static class ProcessFacts
 
     /// <summary>
     /// Start of the process in clock ticks since boot (field 22 of stat): with the pid it names one process for ever.
+    /// Null also for a zombie, which has ended and only waits for its parent.
     /// </summary>
     internal static ulong? StartTime(int pid)
     {
         // The name in parentheses may hold anything, blanks and parentheses too: count after its last parenthesis.
         var stat = Read($"/proc/{pid}/stat");
         var fields = stat?[(stat.LastIndexOf(')') + 1)..].Split(' ', StringSplitOptions.RemoveEmptyEntries);
-        return fields is { Length: > 19 } && ulong.TryParse(fields[19], CultureInfo.InvariantCulture, out var ticks)
+        return fields is { Length: > 19 } && fields[0] is not ("Z" or "X")
+            && ulong.TryParse(fields[19], CultureInfo.InvariantCulture, out var ticks)
             ? ticks
             : null;
     }

@@ -53,7 +53,8 @@ internal static class StandardStreams
         foreach (var descriptor in Directory.GetFiles("/proc/self/fd"))
         {
             var number = int.Parse(Path.GetFileName(descriptor.AsSpan()), CultureInfo.InvariantCulture);
-            if (number != Error && old?.StartsWith("pipe:", StringComparison.Ordinal) == true && Target(descriptor) == old)
+            var isPipe = old?.StartsWith("pipe:", StringComparison.Ordinal) == true;
+            if (number != Error && isPipe && Target(descriptor) == old)
             {
                 Libc.syscall(HostCalls.SYS_dup3, replacement, number, HostCalls.O_CLOEXEC);
             }

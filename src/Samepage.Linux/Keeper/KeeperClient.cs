@@ -38,6 +38,7 @@ public sealed class KeeperClient : IDisposable
 {
     private static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan StartLimit = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan OtherLimit = TimeSpan.FromSeconds(0.2);
 
     private readonly Lock _lock = new();
     private readonly int _socket;
@@ -119,12 +120,18 @@ public sealed class KeeperClient : IDisposable
                 return started;
             }
 
+            if (DetachedProcess.Reap(pid))
+            {
+                // It was killed, or another was faster and will answer soon: waiting for the limit helps nobody.
+                deadline = Math.Min(deadline, Environment.TickCount64 + (long)OtherLimit.TotalMilliseconds);
+            }
+
             Thread.Sleep(2);
         }
 
         _ = DetachedProcess.Reap(pid);
         throw new KeeperException(
-            $"the keeper does not answer at {start.SocketPath} after {StartLimit.TotalSeconds} s; see its log");
+            $"the keeper does not answer at {start.SocketPath} within {StartLimit.TotalSeconds} s; see its log");
     }
 
     /// <summary>Connects to a running keeper; null if none lives at that path.</summary>

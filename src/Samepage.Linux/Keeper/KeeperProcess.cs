@@ -48,7 +48,29 @@ public static class KeeperProcess
         using var hangup = PosixSignalRegistration.Create(PosixSignal.SIGHUP, Stay);
         using var quit = PosixSignalRegistration.Create(PosixSignal.SIGQUIT, Stay);
         server.Run();
+        Withdraw(options.SocketPath);
         return 0;
+    }
+
+    // Nothing is to be left on the host. A keeper that comes up just now has the lock: then the files are its own.
+    private static void Withdraw(string path)
+    {
+        try
+        {
+            string ownerFile = KeeperSocket.OwnerFile(path);
+            using var locked = new FileStream(ownerFile, FileMode.Open, FileAccess.ReadWrite, FileShare.None);
+            using var text = new StreamReader(locked, leaveOpen: true);
+            string self = FormattableString.Invariant($"{Environment.ProcessId} ");
+            if (text.ReadToEnd().StartsWith(self, StringComparison.Ordinal))
+            {
+                File.Delete(path);
+                File.Delete(ownerFile);
+            }
+        }
+        catch (IOException)
+        {
+            // Locked, or gone already.
+        }
     }
 
     // The lock covers only look and bind. It must be gone before the holder exists, which would keep it for ever.
@@ -70,6 +92,11 @@ public static class KeeperProcess
         try
         {
             _ = flock(lockFile, LOCK_EX);
+            if (!File.Exists(KeeperSocket.OwnerFile(path)))
+            {
+                return ListenAlone(path); // the keeper before has just taken it away (Withdraw): lock the new one
+            }
+
             if (KeeperSocket.IsServed(path, out int pid))
             {
                 KeeperLog.Write($"keeper {pid} serves {path} already");

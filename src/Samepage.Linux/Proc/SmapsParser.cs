@@ -41,7 +41,7 @@ internal ref struct SmapsEntry
     /// <summary>The header line, as in maps.</summary>
     internal MapsLine Map;
 
-    /// <summary>Resident memory in KiB.</summary>
+    /// <summary>Resident memory in KiB, huge pages included.</summary>
     internal ulong RssKiB;
 
     /// <summary>Resident anonymous memory in KiB.</summary>
@@ -119,6 +119,12 @@ internal ref struct SmapsParser(ReadOnlySpan<byte> text)
         else if (line.StartsWith("Rss:"u8))
         {
             _ = ProcText.TryLeadingDecimal(line["Rss:"u8.Length..], out entry.RssKiB);
+        }
+        else if (line.StartsWith("Private_Hugetlb:"u8) || line.StartsWith("Shared_Hugetlb:"u8))
+        {
+            // Rss leaves these out.
+            _ = ProcText.TryLeadingDecimal(line[(line.IndexOf((byte)':') + 1)..], out ulong huge);
+            entry.RssKiB += huge;
         }
         else if (line.StartsWith("Anonymous:"u8))
         {

@@ -18,8 +18,8 @@ public interface IMachine
 }
 
 /// <summary>
-/// Immutable pages of one trust domain. A page lives at a <em>slot</em> (its page index in the store). From the moment a
-/// slot has been written until the machine has proven that nobody can map it any more, its bytes never change.
+/// Immutable pages of one trust domain. A page lives at a <em>slot</em> (its page index in the store). From the moment
+/// a slot has been written until the machine has proven that nobody can map it any more, its bytes never change.
 /// </summary>
 public interface IPageStore
 {
@@ -83,19 +83,24 @@ public interface ITarget
     /// <returns>True when <see cref="Regions"/> changed.</returns>
     bool RefreshRegions(bool force);
 
-    /// <summary>Spans that may be merged: sorted, disjoint, at least one page each. Pages already merged lie in them too.</summary>
+    /// <summary>
+    /// Spans that may be merged: sorted, disjoint, at least one page each. Pages already merged lie in them too.
+    /// </summary>
     IReadOnlyList<PageRange> Regions { get; }
 
-    /// <summary>Resident pages outside <see cref="Regions"/>, by the reason why (indexed by <see cref="NotMergedReason"/>).</summary>
+    /// <summary>
+    /// Resident pages outside <see cref="Regions"/>, by the reason why (indexed by <see cref="NotMergedReason"/>).
+    /// </summary>
     ReadOnlySpan<long> NotMergedPages { get; }
 
     /// <summary>
     /// Lists pages of <c>[cursor, end)</c> that are present, private to the process (not mapped from the store, not the
-    /// kernel's zero page, not swapped) and <em>changed</em>: written since the previous Scan that listed them, or never
-    /// listed before. From now on their next write will be noticed. A merged page shows up here exactly when a
+    /// kernel's zero page, not swapped) and <em>changed</em>: written since the previous Scan that listed them, or
+    /// never listed before. From now on their next write will be noticed. A merged page shows up here exactly when a
     /// write has broken its sharing.
     /// </summary>
-    /// <param name="cursor">Page to start at; moved to where the next call has to start (<paramref name="end"/> when done).</param>
+    /// <param name="cursor">Page to start at; moved to where the next call has to start (<paramref name="end"/> when
+    /// done).</param>
     /// <param name="end">Page to stop before.</param>
     /// <param name="runs">Receives runs in address order.</param>
     /// <returns>Number of runs, 0 also when the target is gone.</returns>

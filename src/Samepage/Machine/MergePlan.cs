@@ -12,7 +12,9 @@ public enum PlanKind : byte
     /// <summary>Take all-zero anonymous pages away; the kernel maps its zero page at the next read.</summary>
     Zero,
 
-    /// <summary>Give the target private copies of pages mapped from the store. Broken ones are left as they are.</summary>
+    /// <summary>
+    /// Give the target private copies of pages mapped from the store. Broken ones are left as they are.
+    /// </summary>
     Unshare,
 }
 
@@ -44,7 +46,9 @@ public enum PlanOutcome : byte
     /// (asynchronous I/O, virtual machines, RDMA).</summary>
     AsyncWriters,
 
-    /// <summary>The process could not be stopped in time (in vfork, in uninterruptible sleep); nothing was done.</summary>
+    /// <summary>
+    /// The process could not be stopped in time (in vfork, in uninterruptible sleep); nothing was done.
+    /// </summary>
     TargetBusy,
 
     /// <summary>The process has exited or executed another program.</summary>

@@ -24,7 +24,9 @@ public enum NotMergedReason : byte
     /// <summary>Not readable and writable: nothing to merge copy-on-write.</summary>
     NotWritable,
 
-    /// <summary>Flags or policies that a replaced mapping would lose (wf, userfaultfd of somebody else, protection key).</summary>
+    /// <summary>
+    /// Flags or policies that a replaced mapping would lose (wf, userfaultfd of somebody else, protection key).
+    /// </summary>
     Protected,
 
     /// <summary>Outside the ranges that were asked for.</summary>
@@ -51,7 +53,9 @@ public enum NotMergedReason : byte
     /// <summary>Belongs to the thread that would run the merge program.</summary>
     ThreadArea,
 
-    /// <summary>Written after it was merged, and the process has descriptors that may write memory by themselves.</summary>
+    /// <summary>
+    /// Written after it was merged, and the process has descriptors that may write memory by themselves.
+    /// </summary>
     AsyncWriters,
 
     /// <summary>The process could not be stopped in time.</summary>
@@ -60,7 +64,9 @@ public enum NotMergedReason : byte
     /// <summary>Swapped out: waits until it comes back.</summary>
     Swapped,
 
-    /// <summary>Last page of its mapping: kept private so that growing the mapping can never show a store page.</summary>
+    /// <summary>
+    /// Last page of its mapping: kept private so that growing the mapping can never show a store page.
+    /// </summary>
     MappingEnd,
 
     /// <summary>The kernel refused.</summary>

@@ -6,7 +6,10 @@ namespace Samepage;
 public static class NotMergedReasonNames
 {
     private static readonly string[] Names =
-        [.. Enum.GetValues<NotMergedReason>().Select(reason => JsonNamingPolicy.SnakeCaseLower.ConvertName($"{reason}"))];
+    [
+        .. Enum.GetValues<NotMergedReason>()
+            .Select(reason => JsonNamingPolicy.SnakeCaseLower.ConvertName($"{reason}")),
+    ];
 
     /// <summary>Number of reasons.</summary>
     public static int Count => Names.Length;

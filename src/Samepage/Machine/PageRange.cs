@@ -28,12 +28,14 @@ public readonly record struct PageRange(ulong Start, ulong End)
         new(Math.Max(Start, other.Start), Math.Max(Math.Max(Start, other.Start), Math.Min(End, other.End)));
 
     /// <summary>A span from byte addresses, which must be page aligned.</summary>
-    /// <exception cref="ArgumentException">An address is not a multiple of the page size, or end is below start.</exception>
+    /// <exception cref="ArgumentException">An address is not a multiple of the page size, or end is below
+    /// start.</exception>
     public static PageRange FromAddresses(ulong start, ulong end)
     {
         if (((start | end) & (PageSize.Bytes - 1)) != 0 || end < start)
         {
-            throw new ArgumentException($"0x{start:x}-0x{end:x} is not a page-aligned range with its end after its start");
+            throw new ArgumentException(
+                $"0x{start:x}-0x{end:x} is not a page-aligned range with its end after its start");
         }
 
         return new PageRange(start >> PageSize.Shift, end >> PageSize.Shift);

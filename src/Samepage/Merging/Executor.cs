@@ -173,7 +173,8 @@ internal sealed class Executor(EngineState state, Matcher matcher)
     /// <returns>What has still to be tried; empty (count 0) when nothing.</returns>
     private MergePlan Settle(RegisteredTarget target, MergePlan plan)
     {
-        Invariant.Check(plan.DonePages <= plan.Count && plan.Outcome != PlanOutcome.Done || plan.DonePages == plan.Count);
+        Invariant.Check(plan.DonePages <= plan.Count);
+        Invariant.Check(plan.Outcome != PlanOutcome.Done || plan.DonePages == plan.Count);
         MarkDone(target, plan);
         uint left = plan.Count - plan.DonePages;
         if (left == 0)
@@ -187,7 +188,8 @@ internal sealed class Executor(EngineState state, Matcher matcher)
             case PlanOutcome.NotTried:
             case PlanOutcome.TargetBusy:
             case PlanOutcome.TargetGone:
-                // Tried again at once as long as others get on; else it is kept until its pages are marked with all others.
+                // Tried again at once as long as others get on; else it is kept until its pages are marked with all
+                // others.
                 return Rest(plan, plan.DonePages);
             case PlanOutcome.OverVmaBudget:
             case PlanOutcome.AsyncWriters:
@@ -234,8 +236,9 @@ internal sealed class Executor(EngineState state, Matcher matcher)
     }
 
     /// <summary>
-    /// The page is gone, or it lies in the other kind of mapping than we think: the region went and came back without our
-    /// hearing of it, or an earlier daemon merged and a write broke it. The second is tried before the first is believed.
+    /// The page is gone, or it lies in the other kind of mapping than we think: the region went and came back without
+    /// our hearing of it, or an earlier daemon merged and a write broke it. The second is tried before the first is
+    /// believed.
     /// </summary>
     private void Vanished(RegisteredTarget target, ulong page)
     {
@@ -253,7 +256,9 @@ internal sealed class Executor(EngineState state, Matcher matcher)
         }
     }
 
-    /// <summary>True when nothing was done and nothing failed for a reason of its own: the target cannot be stopped.</summary>
+    /// <summary>
+    /// True when nothing was done and nothing failed for a reason of its own: the target cannot be stopped.
+    /// </summary>
     private static bool GotNowhere(ReadOnlySpan<MergePlan> plans)
     {
         foreach (MergePlan plan in plans)

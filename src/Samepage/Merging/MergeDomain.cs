@@ -73,7 +73,9 @@ internal sealed class MergeDomain
     public bool IsJoinable(uint slot, ulong key, int mappingsMax) =>
         Slots.KeyOf(slot) == key && Slots.Mappings(slot) < mappingsMax && !_unwritten.Contains(slot);
 
-    /// <summary>Makes a new store page with this key; the caller writes its bytes before anything is executed.</summary>
+    /// <summary>
+    /// Makes a new store page with this key; the caller writes its bytes before anything is executed.
+    /// </summary>
     public bool TryMake(ulong key, out uint slot)
     {
         if (!_allocator.TryTake(out slot))
@@ -120,7 +122,8 @@ internal sealed class MergeDomain
         }
     }
 
-    /// <summary>Puts exactly those slots into the stable tree that may get another mapping; after the limit was changed.
+    /// <summary>Puts exactly those slots into the stable tree that may get another mapping; after the limit was
+    /// changed.
     /// </summary>
     /// <param name="before">The limit until now.</param>
     /// <param name="mappingsMax">The limit from now on.</param>

@@ -2,8 +2,8 @@ namespace Samepage;
 
 /// <summary>
 /// A merge somebody waits for. Goes through the targets again and again until a round merges nothing new: decides about
-/// every changed page at once instead of waiting for a second visit, which costs nothing but, now and then, a store page
-/// for a page that was about to change; the machine compares bytes anyway.
+/// every changed page at once instead of waiting for a second visit, which costs nothing but, now and then, a store
+/// page for a page that was about to change; the machine compares bytes anyway.
 /// </summary>
 internal sealed class SynchronousMerge(
     EngineState state, Scanner scanner, Executor executor, SharedPages shared, WakeBudget budget)

@@ -57,7 +57,9 @@ internal sealed class PageRunList
         return true;
     }
 
-    /// <summary>Empties the queue. Keeps a small buffer: a large one was for a first pass that does not come back.</summary>
+    /// <summary>
+    /// Empties the queue. Keeps a small buffer: a large one was for a first pass that does not come back.
+    /// </summary>
     public void Reset()
     {
         _head = 0;

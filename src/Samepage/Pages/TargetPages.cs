@@ -25,7 +25,9 @@ internal sealed class TargetPages(PageTable table, MergeDomain domain, int index
 
     public MergeDomain Domain { get; } = domain;
 
-    /// <summary>Pages listed in the present pass, which wait for the next one to show that nobody writes them.</summary>
+    /// <summary>
+    /// Pages listed in the present pass, which wait for the next one to show that nobody writes them.
+    /// </summary>
     public PageRunList Fresh { get; private set; } = new();
 
     /// <summary>Pages that were <see cref="Fresh"/> in the pass before.</summary>

@@ -2,8 +2,8 @@ namespace Samepage;
 
 /// <summary>
 /// Brings the words of one target's pages up to date: asks the machine which pages changed, reads and digests those and
-/// only those, and lets the pages that have waited long enough be decided about. Where it stopped is kept in the target, so
-/// that a pass may be cut into any number of wake-ups.
+/// only those, and lets the pages that have waited long enough be decided about. Where it stopped is kept in the
+/// target, so that a pass may be cut into any number of wake-ups.
 /// </summary>
 internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batch)
 {

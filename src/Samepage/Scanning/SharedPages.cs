@@ -1,9 +1,9 @@
 namespace Samepage;
 
 /// <summary>
-/// Keeps the words of merged pages true where no write tells: a target drops merged pages with MADV_DONTNEED, moves them
-/// with mremap, or comes from an earlier daemon. What the machine shows as mapped from the store is the truth; words
-/// that say otherwise are put right.
+/// Keeps the words of merged pages true where no write tells: a target drops merged pages with MADV_DONTNEED, moves
+/// them with mremap, or comes from an earlier daemon. What the machine shows as mapped from the store is the truth;
+/// words that say otherwise are put right.
 /// </summary>
 internal sealed class SharedPages(EngineState state)
 {

@@ -74,8 +74,8 @@ internal sealed class WakeBudget(IMachine machine)
     /// <summary>Start of a measurement of walking.</summary>
     public long WalkStart() => _walkLeft == TimeSpan.MaxValue ? 0 : machine.Clock.GetTimestamp();
 
-    // CPU time is dear to ask for, and one thread cannot have used more of it than time has passed: as long as the clock
-    // says that there must be some left, it is not asked.
+    // CPU time is dear to ask for, and one thread cannot have used more of it than time has passed: as long as the
+    // clock says that there must be some left, it is not asked.
     private bool IsCpuSpent()
     {
         TimeSpan elapsed = machine.Clock.GetElapsedTime(_lookedAt);

@@ -25,7 +25,9 @@ public sealed record EngineStatus
     /// <summary>Pages whose content nobody else has, held in the unstable tree.</summary>
     public required long PagesUnshared { get; init; }
 
-    /// <summary>Known pages in no tree: they change too fast, wait for their second visit, or cannot be merged now.</summary>
+    /// <summary>
+    /// Known pages in no tree: they change too fast, wait for their second visit, or cannot be merged now.
+    /// </summary>
     public required long PagesVolatile { get; init; }
 
     /// <summary>All-zero pages taken away and not written since.</summary>
@@ -37,7 +39,9 @@ public sealed record EngineStatus
     /// <summary>Memory of the engine's own tables, by which the saving is dearer than it looks.</summary>
     public required long MetadataBytes { get; init; }
 
-    /// <summary><see cref="BytesSaved"/> minus <see cref="MetadataBytes"/>; negative when merging does not pay.</summary>
+    /// <summary>
+    /// <see cref="BytesSaved"/> minus <see cref="MetadataBytes"/>; negative when merging does not pay.
+    /// </summary>
     public long ProfitBytes => BytesSaved - MetadataBytes;
 
     /// <summary>Store pages that hold content, mapped or not (what max_kernel_pages limits).</summary>

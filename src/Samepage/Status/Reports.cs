@@ -22,7 +22,8 @@ public sealed record MergeReport(
 /// <param name="Name">Short name of the process.</param>
 /// <param name="PagesMerged">Pages newly mapped from the store.</param>
 /// <param name="ZeroPages">All-zero pages taken away.</param>
-/// <param name="BytesSaved">Growth of the target's part of the saving (see <see cref="TargetStatus.BytesSaved"/>).</param>
+/// <param name="BytesSaved">Growth of the target's part of the saving (see <see
+/// cref="TargetStatus.BytesSaved"/>).</param>
 public sealed record TargetMergeReport(int Pid, string Name, long PagesMerged, long ZeroPages, long BytesSaved);
 
 /// <summary>What an un-merge did.</summary>

@@ -46,7 +46,7 @@ public sealed class BrokenVariantTests(ITestOutputHelper output)
     public void With_siblings_running_on_their_mappings_are_overwritten()
     {
         using var harness = new LiveHarness(options => options with { StopsOneThreadOnly = true });
-        using var victim = Victim.Start("--mode", "churn", "--pages", "512", "--threads", "4");
+        using var victim = CVictim.Start("siblings", ["--threads", "2"]);
         harness.Attach(victim, victim.Regions);
         long errors = 0;
         var watch = System.Diagnostics.Stopwatch.StartNew();

@@ -1,4 +1,5 @@
 using Samepage.Linux.Tests.Support;
+using DetachedProcess = Samepage.Linux.Tests.Support.DetachedProcess;
 using KeeperFixture = Samepage.Linux.Tests.Keeper.KeeperFixture;
 
 namespace Samepage.Linux.Tests.Live;
@@ -11,6 +12,7 @@ namespace Samepage.Linux.Tests.Live;
 public sealed class DontneedTests(ITestOutputHelper output)
 {
     private const int LongestWaitMicroseconds = 1_000_000;
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(20);
 
     [Theory]
     [InlineData(0, false)]
@@ -69,8 +71,10 @@ public sealed class DontneedTests(ITestOutputHelper output)
         for (TimeSpan time = LiveHarness.Time(6); watch.Elapsed < time || kills < 10; kills++)
         {
             merged += harness.MergeAndUnmergeUntil(Once()).Merged;
-            Kill(harness);
-            Thread.Sleep(random.Next(200));
+            int killed = Kill(harness);
+            DetachedProcess.WaitUntil(() => Keeper(harness) is > 0 and var now && now != killed, Limit, "no new keeper");
+            // Time to serve, or the waits for several keepers would add up.
+            Thread.Sleep(100 + random.Next(200));
         }
 
         VictimReport seen = victim.Report();
@@ -92,13 +96,19 @@ public sealed class DontneedTests(ITestOutputHelper output)
         return () => calls++ == 1;
     }
 
-    private static void Kill(LiveHarness harness)
+    private static int Kill(LiveHarness harness)
     {
-        if (Samepage.Linux.Keeper.KeeperSocket.IsServed(harness.Keeper.SocketPath, out int keeper))
+        int keeper = Keeper(harness);
+        if (keeper != 0)
         {
             KeeperFixture.Kill(keeper);
         }
+
+        return keeper;
     }
+
+    private static int Keeper(LiveHarness harness) =>
+        Samepage.Linux.Keeper.KeeperSocket.IsServed(harness.Keeper.SocketPath, out int keeper) ? keeper : 0;
 
     private VictimReport Finish(Victim victim, LoopCounts counts)
     {

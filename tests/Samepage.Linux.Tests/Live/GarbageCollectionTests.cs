@@ -9,9 +9,6 @@ namespace Samepage.Linux.Tests.Live;
 [Collection(LiveTestsOneByOne.Name)]
 public sealed class GarbageCollectionTests(ITestOutputHelper output)
 {
-    // On an idle machine the worst stop stays below 10 ms; other programs on a busy one can take a CPU away for longer.
-    private const double BoundMilliseconds = 60;
-
     [Fact]
     public void Heavy_allocation_does_not_stretch_the_stops()
     {
@@ -35,7 +32,10 @@ public sealed class GarbageCollectionTests(ITestOutputHelper output)
         harness.Detach(target);
         Assert.True(collections >= 3, $"only {collections} full collections");
         Assert.True(stops.Count > 100, $"only {stops.Count} stops");
-        Assert.InRange(stops.MaxNanoseconds / 1e6, 0, BoundMilliseconds);
+        // On an idle machine the worst stop stays below 10 ms. On a busy one other programs take the CPUs away, but from the
+        // collections, too: a stop that had one inside would be as long as that.
+        double collection = paused.TotalMilliseconds / collections;
+        Assert.InRange(stops.MaxNanoseconds / 1e6, 0, Math.Max(10, collection));
         Assert.Equal(0, victim.Quit().Report.Errors);
     }
 

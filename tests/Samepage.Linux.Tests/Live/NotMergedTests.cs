@@ -71,6 +71,8 @@ public sealed class NotMergedTests(ITestOutputHelper output)
         harness.Merge();
         var counted = target.Status().NotMerged;
         long refused = counted.GetValueOrDefault(NotMergedReason.Pinned) + counted.GetValueOrDefault(NotMergedReason.ForkShared);
+        output.WriteLine($"{Merged(target, address)} merged; {target.Status()}; child {child}: "
+            + File.ReadAllText($"/proc/{child}/stat"));
         Assert.True(refused >= Pages / 2, string.Join(' ', counted.Select(pair => $"{pair.Key}={pair.Value}")));
         Assert.Equal(0, Merged(target, address));
         DetachedProcess.Run("kill", ["-KILL", $"{child}"]);

@@ -95,7 +95,8 @@ public sealed class ProcessTests
     private static Process Start(params string[] args) => Start(Program, args);
 
     // The script gets the program as $0 and the socket as $1.
-    private static Process StartShell(string script, string socket) => Start("/bin/sh", ["-c", script, Program, socket]);
+    private static Process StartShell(string script, string socket) =>
+        Start("/bin/sh", ["-c", script, Program, socket]);
 
     private static Process Start(string program, string[] args) => Process.Start(new ProcessStartInfo(program, args)
     {

@@ -40,7 +40,8 @@ public sealed class UsageTests
     {
         foreach (string example in Examples.Of(CommandLine.Build(Nowhere).Subcommands.First(one => one.Name == verb)))
         {
-            string[] words = example.Split("    ")[0].Replace("$(pidof qemu-system-x86_64)", "1", StringComparison.Ordinal)
+            string[] words = example.Split("    ")[0]
+                .Replace("$(pidof qemu-system-x86_64)", "1", StringComparison.Ordinal)
                 .Split(' ', StringSplitOptions.RemoveEmptyEntries);
             if (words[0] == "samepage")
             {

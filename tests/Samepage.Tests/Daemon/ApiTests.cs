@@ -98,7 +98,10 @@ public sealed class ApiTests
     {
         var (daemon, _, _) = await RunningDaemon.StartWithTwins();
         await using var _ = daemon;
-        using var request = new HttpRequestMessage(HttpMethod.Post, "/v1/merge") { Content = JsonContent.Create(new { }) };
+        using var request = new HttpRequestMessage(HttpMethod.Post, "/v1/merge")
+        {
+            Content = JsonContent.Create(new { }),
+        };
         request.Headers.Accept.ParseAdd("application/x-ndjson");
         using HttpResponseMessage answer = await daemon.Http.SendAsync(request, Cancel);
         Assert.Equal("application/x-ndjson", answer.Content.Headers.ContentType!.MediaType);

@@ -6,7 +6,9 @@ using Xunit;
 
 namespace Samepage.Tests;
 
-/// <summary>What a daemon does by itself: notices ends and children, restores, un-merges at its end when told to.</summary>
+/// <summary>
+/// What a daemon does by itself: notices ends and children, restores, un-merges at its end when told to.
+/// </summary>
 public sealed class DaemonLifeTests
 {
     private static readonly PageRange Range = new(World.Base, World.Base + 16);

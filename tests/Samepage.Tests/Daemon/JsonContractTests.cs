@@ -24,7 +24,8 @@ public sealed class JsonContractTests
         AssertReal(status, "cpu_seconds", "uptime_seconds");
         Assert.Equal(JsonValueKind.Object, status.GetProperty("not_merged").ValueKind);
         Assert.Equal(JsonValueKind.Array, status.GetProperty("domains").ValueKind);
-        AssertNames(status, [.. whole, "cpu_seconds", "uptime_seconds", "not_merged", "domains", "stop_times", "version"]);
+        AssertNames(
+            status, [.. whole, "cpu_seconds", "uptime_seconds", "not_merged", "domains", "stop_times", "version"]);
     }
 
     [Fact]
@@ -93,7 +94,8 @@ public sealed class JsonContractTests
         await using var _ = daemon;
         JsonElement merge = daemon.Cli("merge", "--json").Good().Json;
         AssertNames(
-            merge, "pages_merged", "zero_pages", "bytes_saved", "elapsed_seconds", "cpu_seconds", "complete", "targets");
+            merge, "pages_merged", "zero_pages", "bytes_saved", "elapsed_seconds", "cpu_seconds", "complete",
+            "targets");
         Assert.Equal(128, merge.GetProperty("pages_merged").GetInt64());
         Assert.Equal(16, merge.GetProperty("zero_pages").GetInt64());
         Assert.Equal(80 * 4096, merge.GetProperty("bytes_saved").GetInt64());

@@ -8,7 +8,9 @@ using Xunit;
 
 namespace Samepage.Tests;
 
-/// <summary>A whole daemon in this process, with targets in memory and a socket of its own, and ways to ask it.</summary>
+/// <summary>
+/// A whole daemon in this process, with targets in memory and a socket of its own, and ways to ask it.
+/// </summary>
 internal sealed class RunningDaemon : IAsyncDisposable
 {
     private readonly CancellationTokenSource _stop = new();
@@ -54,7 +56,9 @@ internal sealed class RunningDaemon : IAsyncDisposable
         return daemon;
     }
 
-    /// <summary>Two processes of 64 pages with the same content and 8 zero pages each, attached; scanning is off.</summary>
+    /// <summary>
+    /// Two processes of 64 pages with the same content and 8 zero pages each, attached; scanning is off.
+    /// </summary>
     public static async Task<(RunningDaemon Daemon, MemoryProcess First, MemoryProcess Second)> StartWithTwins()
     {
         var targets = new MemoryTargets();

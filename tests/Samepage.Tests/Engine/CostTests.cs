@@ -2,7 +2,11 @@ using Xunit;
 
 namespace Samepage.Tests;
 
+[CollectionDefinition("alone", DisableParallelization = true)]
+public sealed class Alone;
+
 /// <summary>What the engine costs, on targets whose pages cost almost nothing themselves.</summary>
+[Collection("alone")]
 public class CostTests(ITestOutputHelper output)
 {
     private const int MillionPages = 1 << 20;
@@ -111,8 +115,8 @@ public class CostTests(ITestOutputHelper output)
         MergeReport report = engine.Merge(null, null, TestContext.Current.CancellationToken);
 
         double seconds = (Environment.CpuUsage.TotalTime - start).TotalSeconds;
-        output.WriteLine($"{mix}: {MillionPages / seconds / 1e6:f2} M pages per CPU second; {report.PagesMerged} merged, "
-            + $"{report.ZeroPages} zero, {targets.Sum(target => target.PlansSeen)} plans");
+        output.WriteLine($"{mix}: {MillionPages / seconds / 1e6:f2} M pages per CPU second; "
+            + $"{report.PagesMerged} merged, {report.ZeroPages} zero, {targets.Sum(target => target.PlansSeen)} plans");
         Assert.True(report.Complete);
         Assert.True(mix is "unique" || report.PagesMerged + report.ZeroPages > MillionPages / 2);
     }

@@ -211,8 +211,9 @@ public class MergeTests
         RegisteredTarget gone = world.Engine.Targets[0];
         world.Engine.Unregister(gone);
 
-        Assert.Contains("not registered", Assert.Throws<ArgumentException>(
-            () => world.Engine.Merge([gone], null, TestContext.Current.CancellationToken)).Message, StringComparison.Ordinal);
+        ArgumentException refused = Assert.Throws<ArgumentException>(
+            () => world.Engine.Merge([gone], null, TestContext.Current.CancellationToken));
+        Assert.Contains("not registered", refused.Message, StringComparison.Ordinal);
         Assert.Throws<ArgumentException>(() => world.Engine.Unregister(gone));
     }
 

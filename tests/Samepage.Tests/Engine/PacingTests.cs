@@ -110,9 +110,13 @@ public class PacingTests
             world.Machine.Time.Advance(sleep);
         }
 
-        Assert.Equal([20, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000, 1000, 1000], sleeps.Select(sleep => Math.Round(sleep)));
+        Assert.Equal(
+            [20, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000, 1000, 1000], sleeps.Select(sleep => Math.Round(sleep)));
 
+        // One page that changes all the time is no reason to hurry, many are.
         process.Write(World.Base, 99999);
+        Assert.Equal(TimeSpan.FromSeconds(1), world.Engine.Step());
+        process.Fill(new PageRange(World.Base, World.Base + 50), page => page + 5000);
         Assert.Equal(TimeSpan.FromMilliseconds(20), world.Engine.Step());
     }
 

@@ -4,8 +4,9 @@ using Xunit;
 namespace Samepage.Tests;
 
 /// <summary>
-/// Programs that do anything at any time, a machine on which anything goes wrong, and an engine in between, by seed. After
-/// every step each process must read what it wrote; in the end, with the faults gone, everything equal must be merged.
+/// Programs that do anything at any time, a machine on which anything goes wrong, and an engine in between, by seed.
+/// After every step each process must read what it wrote; in the end, with the faults gone, everything equal must be
+/// merged.
 /// </summary>
 public class RandomTests(ITestOutputHelper output)
 {

@@ -1,9 +1,9 @@
 namespace Samepage.Tests;
 
 /// <summary>
-/// A machine in memory for the engine: processes that are arrays, stores that are dictionaries, time that passes when told.
-/// It knows what every process has written, and <see cref="Check"/> asks the one question that matters: does each process
-/// read exactly what it wrote?
+/// A machine in memory for the engine: processes that are arrays, stores that are dictionaries, time that passes when
+/// told. It knows what every process has written, and <see cref="Check"/> asks the one question that matters: does each
+/// process read exactly what it wrote?
 /// </summary>
 public sealed class MemoryMachine : IMachine
 {
@@ -93,7 +93,9 @@ public sealed class MemoryMachine : IMachine
 
     public void Violation(string what) => _violations.Add(what);
 
-    /// <summary>What is wrong: bytes read that were not written, rules of the store broken. Empty when nothing is.</summary>
+    /// <summary>
+    /// What is wrong: bytes read that were not written, rules of the store broken. Empty when nothing is.
+    /// </summary>
     public IReadOnlyList<string> Check()
     {
         var wrong = new List<string>(_violations);

@@ -15,7 +15,9 @@ public sealed partial class MemoryProcess
     /// <summary>Calls of Execute.</summary>
     public int Executions { get; private set; }
 
-    /// <summary>Pages in a mapping of the store planned to be shared or zeroed, and others planned to be reshared.</summary>
+    /// <summary>
+    /// Pages in a mapping of the store planned to be shared or zeroed, and others planned to be reshared.
+    /// </summary>
     public int WrongKinds { get; private set; }
 
     public bool RefreshRegions(bool force)

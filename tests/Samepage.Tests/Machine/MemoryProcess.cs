@@ -3,8 +3,8 @@ using Xunit;
 namespace Samepage.Tests;
 
 /// <summary>
-/// A process of a <see cref="MemoryMachine"/>: what the program in it may do (Write, Read, Drop, Map, Unmap, Move, Fork,
-/// Exit), and what the engine may (<see cref="ITarget"/>).
+/// A process of a <see cref="MemoryMachine"/>: what the program in it may do (Write, Read, Drop, Map, Unmap, Move,
+/// Fork, Exit), and what the engine may (<see cref="ITarget"/>).
 /// </summary>
 public sealed partial class MemoryProcess(MemoryMachine machine, int pid) : ITarget
 {

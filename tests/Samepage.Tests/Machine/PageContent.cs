@@ -4,8 +4,8 @@ using Xunit;
 namespace Samepage.Tests;
 
 /// <summary>
-/// A page's bytes in 16 bytes: the first half repeats one word, the second half another. Two halves, so that a page can be
-/// torn: read while it is being written.
+/// A page's bytes in 16 bytes: the first half repeats one word, the second half another. Two halves, so that a page can
+/// be torn: read while it is being written.
 /// </summary>
 public readonly record struct PageContent(ulong First, ulong Second)
 {

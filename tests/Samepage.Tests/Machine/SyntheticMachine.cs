@@ -39,8 +39,8 @@ public sealed class SyntheticMachine : IMachine
     }
 }
 
-/// <summary>A target of a <see cref="SyntheticMachine"/>. Everything is done as planned, and not remembered but for which
-/// pages are merged.</summary>
+/// <summary>A target of a <see cref="SyntheticMachine"/>. Everything is done as planned, and not remembered but for
+/// which pages are merged.</summary>
 public sealed class SyntheticTarget(int pid, int pageCount, Func<ulong, ulong> content) : ITarget
 {
     private const ulong Base = 1UL << 30;
