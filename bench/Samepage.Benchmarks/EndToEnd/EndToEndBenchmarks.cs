@@ -59,7 +59,8 @@ internal static class EndToEndBenchmarks
             var inside = smoke ? "" : Inside();
             var results = smoke ? Path.Combine(Repository.Root, ".cache", "bench-results")
                 : Path.Combine(Repository.Root, "bench", "results");
-            Console.WriteLine($"written: {Path.GetRelativePath(Repository.Root, setting.Report.Write(smoke, inside, results))}");
+            var path = setting.Report.Write(smoke, inside, results);
+            Console.WriteLine($"written: {Path.GetRelativePath(Repository.Root, path)}");
         });
     }
 
@@ -123,7 +124,8 @@ internal static class EndToEndBenchmarks
     // The script builds on first use: that must not be measured.
     private static void Build()
     {
-        using var build = Process.Start(new ProcessStartInfo(Daemon.Program, ["--version"]) { RedirectStandardOutput = true })
+        var start = new ProcessStartInfo(Daemon.Program, ["--version"]) { RedirectStandardOutput = true };
+        using var build = Process.Start(start)
             ?? throw new IOException($"cannot start {Daemon.Program}");
         build.StandardOutput.ReadToEnd();
         build.WaitForExit();

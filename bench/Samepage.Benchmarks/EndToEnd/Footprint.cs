@@ -31,18 +31,20 @@ internal static class Footprint
         setting.Report.Add("footprint", $"{what}, PSS", "samepage", ProcessFigures.Pss(daemon.Pid) / 1e6, "MB");
     }
 
-    /// <summary>Adds how long batches stopped targets and what pages cost in metadata, from the daemon's status.</summary>
+    /// <summary>Adds how long batches stopped targets, and metadata per page, from the daemon's status.</summary>
     public static void AddStatus(Setting setting, string part, Daemon daemon)
     {
         var status = daemon.Status();
         var stops = status.GetProperty("stop_times");
         setting.Report.Add(part, "batches", "samepage", stops.GetProperty("count").GetInt64(), "");
-        foreach (var (what, name) in new[] { ("p50", "p50_microseconds"), ("p99", "p99_microseconds"), ("longest", "max_microseconds") })
+        foreach (var (what, name) in new[] { ("p50", "p50"), ("p99", "p99"), ("longest", "max") })
         {
-            setting.Report.Add(part, $"stop of a target, {what}", "samepage", stops.GetProperty(name).GetDouble(), "us");
+            var microseconds = stops.GetProperty(name + "_microseconds").GetDouble();
+            setting.Report.Add(part, $"stop of a target, {what}", "samepage", microseconds, "us");
         }
 
-        setting.Report.Add(part, "metadata per registered page", "samepage",
-            (double)status.GetProperty("metadata_bytes").GetInt64() / status.GetProperty("registered_pages").GetInt64(), "bytes");
+        var metadata = status.GetProperty("metadata_bytes").GetDouble();
+        metadata /= status.GetProperty("registered_pages").GetDouble();
+        setting.Report.Add(part, "metadata per registered page", "samepage", metadata, "bytes");
     }
 }

@@ -92,7 +92,8 @@ internal static class ProcessFigures
     private static long Kilobytes(string file, string field)
     {
         var line = File.ReadLines(file).First(text => text.StartsWith(field, StringComparison.Ordinal));
-        return long.Parse(line[field.Length..].Replace("kB", "", StringComparison.Ordinal), CultureInfo.InvariantCulture);
+        var number = line[field.Length..].Replace("kB", "", StringComparison.Ordinal);
+        return long.Parse(number, CultureInfo.InvariantCulture);
     }
 
     [DllImport("libc", EntryPoint = "clock_gettime")]

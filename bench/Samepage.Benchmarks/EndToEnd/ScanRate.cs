@@ -28,12 +28,13 @@ internal static class ScanRate
         if (ksmd.Count > 0)
         {
             // One pass of ours finds what is equal; ksmd needs two: one for the checksum and one for the trees.
-            setting.Report.AddRatio(Part, "first pass : mean of ksmd's first four", ours["first pass"] / ksmd["mean"], 8);
-            setting.Report.AddRatio(
-                Part, "first pass, warmed up : mean of ksmd's first four", ours["first pass, daemon warmed up"] / ksmd["mean"], 8);
-            setting.Report.AddRatio(Part, "first pass : ksmd's first (checksums only)", ours["first pass"] / ksmd["first pass"], null);
-            setting.Report.AddRatio(
-                Part, "rewritten memory : ksmd's", ours["pass over rewritten memory"] / ksmd["pass over rewritten memory"], 8);
+            var (first, mean) = (ksmd["first pass"], ksmd["mean"]);
+            var (cold, warm) = (ours["first pass"], ours["first pass, daemon warmed up"]);
+            var (rewritten, again) = (ksmd["pass over rewritten memory"], ours["pass over rewritten memory"]);
+            setting.Report.AddRatio(Part, "first pass : mean of ksmd's first four", cold / mean, 8);
+            setting.Report.AddRatio(Part, "first pass, warmed up : the same", warm / mean, 8);
+            setting.Report.AddRatio(Part, "first pass : ksmd's first (checksums only)", cold / first, null);
+            setting.Report.AddRatio(Part, "rewritten memory : ksmd's (checksums only)", again / rewritten, 8);
         }
     }
 
