@@ -5,13 +5,13 @@ Benchmark[] all =
 [
     new("digest", "digest of pages by tier, beside plain reading, in GB/s", DigestBenchmarks.Run),
     new("index", "insert and lookup in the digest index, in ns and bytes per entry", IndexBenchmarks.Run),
-    new("footprint", "the daemon's own memory, time of samepage status", a => EndToEndBenchmarks.RunPart("footprint", a)),
+    new("footprint", "the daemon's memory, time of samepage status", a => EndToEndBenchmarks.RunPart("footprint", a)),
     new("scan", "(c) pages per CPU second on unique memory, beside ksmd", a => EndToEndBenchmarks.RunPart("scan", a)),
     new("guests", "(d) three virtual machines, beside ksmd", a => EndToEndBenchmarks.RunPart("guests", a)),
-    new("identical", "(e) two processes with the same memory, beside ksmd", a => EndToEndBenchmarks.RunPart("identical", a)),
+    new("identical", "(e) two identical processes, beside ksmd", a => EndToEndBenchmarks.RunPart("identical", a)),
     new("lone", "(f) equal pages without equal neighbours, beside ksmd", a => EndToEndBenchmarks.RunPart("lone", a)),
     new("idle", "(g) CPU per pass over idle memory, beside ksmd", a => EndToEndBenchmarks.RunPart("idle", a)),
-    new("corunner", "(h) latency of accesses while merging, beside ksmd", a => EndToEndBenchmarks.RunPart("corunner", a)),
+    new("corunner", "(h) access latency while merging, beside ksmd", a => EndToEndBenchmarks.RunPart("corunner", a)),
     new("all", "everything in one run, written to bench/results", EndToEndBenchmarks.RunAll),
 ];
 

@@ -18,7 +18,8 @@ internal static class CleanUp
         }
 
         AppDomain.CurrentDomain.ProcessExit += (_, _) => RunAll();
-        foreach (var signal in new[] { PosixSignal.SIGINT, PosixSignal.SIGTERM, PosixSignal.SIGHUP, PosixSignal.SIGQUIT })
+        PosixSignal[] ends = [PosixSignal.SIGINT, PosixSignal.SIGTERM, PosixSignal.SIGHUP, PosixSignal.SIGQUIT];
+        foreach (var signal in ends)
         {
             Signals.Add(PosixSignalRegistration.Create(signal, context =>
             {

@@ -1,8 +1,8 @@
 namespace Samepage.Benchmarks.EndToEnd;
 
 /// <summary>
-/// (h) How long a program's own accesses to its own memory take while that memory is being merged: an access is due every
-/// 10 us, so that being stopped counts for all that were due meanwhile. Half of its memory equals another process's.
+/// (h) How long a program's own accesses to its own memory take while that memory is being merged: an access is due
+/// every 10 us, so that being stopped counts for all that were due meanwhile. Half of its memory equals another's.
 /// </summary>
 internal static class CoRunner
 {

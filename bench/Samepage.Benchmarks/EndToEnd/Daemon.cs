@@ -3,7 +3,7 @@ using System.Text.Json;
 
 namespace Samepage.Benchmarks.EndToEnd;
 
-/// <summary>A samepage daemon of this run: the built program, on a socket of its own, asked by the command line.</summary>
+/// <summary>A samepage daemon of this run: the built program, its own socket, asked by the command line.</summary>
 internal sealed class Daemon : IDisposable
 {
     private readonly Process _process;

@@ -10,6 +10,7 @@ internal static class Footprint
     {
         const string part = "footprint";
         using var daemon = Daemon.Start(setting.Folder);
+        AddMemory(setting, daemon, "daemon without targets");
         var times = new double[setting.Smoke ? 3 : 15];
         for (var i = 0; i < times.Length; i++)
         {
@@ -21,22 +22,29 @@ internal static class Footprint
         Array.Sort(times);
         setting.Report.Add(part, "status, start to end, median", "samepage", times[times.Length / 2], "ms");
         setting.Report.Add(part, "status, start to end, fastest", "samepage", times[0], "ms");
-        setting.Report.Add(part, "daemon without targets, RSS", "samepage", ProcessFigures.Rss(daemon.Pid) / 1e6, "MB");
-        setting.Report.Add(part, "daemon without targets, PSS", "samepage", ProcessFigures.Pss(daemon.Pid) / 1e6, "MB");
+        AddMemory(setting, daemon, "daemon after these requests");
     }
 
-    /// <summary>Adds how long batches stopped targets and what pages cost in metadata, from the daemon's status.</summary>
+    private static void AddMemory(Setting setting, Daemon daemon, string what)
+    {
+        setting.Report.Add("footprint", $"{what}, RSS", "samepage", ProcessFigures.Rss(daemon.Pid) / 1e6, "MB");
+        setting.Report.Add("footprint", $"{what}, PSS", "samepage", ProcessFigures.Pss(daemon.Pid) / 1e6, "MB");
+    }
+
+    /// <summary>Adds how long batches stopped targets, and metadata per page, from the daemon's status.</summary>
     public static void AddStatus(Setting setting, string part, Daemon daemon)
     {
         var status = daemon.Status();
         var stops = status.GetProperty("stop_times");
         setting.Report.Add(part, "batches", "samepage", stops.GetProperty("count").GetInt64(), "");
-        foreach (var (what, name) in new[] { ("p50", "p50_microseconds"), ("p99", "p99_microseconds"), ("longest", "max_microseconds") })
+        foreach (var (what, name) in new[] { ("p50", "p50"), ("p99", "p99"), ("longest", "max") })
         {
-            setting.Report.Add(part, $"stop of a target, {what}", "samepage", stops.GetProperty(name).GetDouble(), "us");
+            var microseconds = stops.GetProperty(name + "_microseconds").GetDouble();
+            setting.Report.Add(part, $"stop of a target, {what}", "samepage", microseconds, "us");
         }
 
-        setting.Report.Add(part, "metadata per registered page", "samepage",
-            (double)status.GetProperty("metadata_bytes").GetInt64() / status.GetProperty("registered_pages").GetInt64(), "bytes");
+        var metadata = status.GetProperty("metadata_bytes").GetDouble();
+        metadata /= status.GetProperty("registered_pages").GetDouble();
+        setting.Report.Add(part, "metadata per registered page", "samepage", metadata, "bytes");
     }
 }

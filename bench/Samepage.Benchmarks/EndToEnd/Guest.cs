@@ -91,7 +91,11 @@ internal sealed class Guest : IDisposable
     private static string Run(string script, params string[] arguments)
     {
         var path = Path.Combine(Repository.Root, "examples", "guests", script);
-        var start = new ProcessStartInfo(path, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo(path, arguments)
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
         using var process = Process.Start(start) ?? throw new IOException($"cannot start {path}");
         var error = process.StandardError.ReadToEndAsync();
         var output = process.StandardOutput.ReadToEnd().Trim();

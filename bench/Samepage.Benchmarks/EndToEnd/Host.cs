@@ -5,7 +5,14 @@ namespace Samepage.Benchmarks.EndToEnd;
 
 /// <summary>What the figures were measured on.</summary>
 internal sealed partial record Host(
-    string Processor, int Cpus, long MemoryMebibytes, string Kernel, string Runtime, string Commit, string Load, DateTime Date)
+    string Processor,
+    int Cpus,
+    long MemoryMebibytes,
+    string Kernel,
+    string Runtime,
+    string Commit,
+    string Load,
+    DateTime Date)
 {
     /// <summary>Name of the folder for this processor's results.</summary>
     public string Folder => NotForNames().Replace(Processor, "-").Trim('-');
@@ -17,12 +24,13 @@ internal sealed partial record Host(
             .TakeWhile(line => line.Length > 0)
             .Select(line => line.Split(':', 2))
             .ToDictionary(pair => pair[0].Trim(), pair => pair.Length > 1 ? pair[1].Trim() : "");
-        var memory = File.ReadLines("/proc/meminfo").First();
+        var kilobytes = File.ReadLines("/proc/meminfo").First()["MemTotal:".Length..]
+            .Replace("kB", "", StringComparison.Ordinal);
+        var name = fields.GetValueOrDefault("model name", "unknown processor");
         return new Host(
-            $"{fields.GetValueOrDefault("model name", "unknown processor")} (model {fields.GetValueOrDefault("model", "?")})",
+            $"{name} (model {fields.GetValueOrDefault("model", "?")})",
             Environment.ProcessorCount,
-            long.Parse(memory.AsSpan(9).ToString().Replace("kB", "", StringComparison.Ordinal), CultureInfo.InvariantCulture)
-                / 1024,
+            long.Parse(kilobytes, CultureInfo.InvariantCulture) / 1024,
             File.ReadAllText("/proc/sys/kernel/osrelease").Trim(),
             Environment.Version.ToString(),
             Repository.Commit(),

@@ -1,6 +1,6 @@
 namespace Samepage.Benchmarks.EndToEnd;
 
-/// <summary>(g) CPU of a pass over memory nobody writes, after everything has been merged; half of it was equal.</summary>
+/// <summary>(g) CPU of a pass over memory nobody writes, after all has been merged; half of it was equal.</summary>
 internal static class IdlePasses
 {
     private const string Part = "g idle";

@@ -12,8 +12,8 @@ namespace Samepage.Benchmarks.EndToEnd;
 internal readonly record struct KsmSample(double Seconds, double Cpu, long Scans, long Scanned, long Sharing);
 
 /// <summary>
-/// The kernel's own merger at full throttle. All its settings are read before and put back afterwards, what it merged is
-/// un-merged first, however the run ends.
+/// The kernel's own merger at full throttle. All its settings are read before and put back afterwards, what it merged
+/// is un-merged first, however the run ends.
 /// </summary>
 internal sealed class Ksm
 {
@@ -69,7 +69,7 @@ internal sealed class Ksm
         {
             // Nanoseconds, the same time as utime and stime of /proc/PID/stat, which have 10 ms.
             var text = File.ReadAllText($"/proc/{_ksmd}/schedstat");
-            return long.Parse(text.AsSpan(0, text.IndexOf(' ', StringComparison.Ordinal)), CultureInfo.InvariantCulture) / 1e9;
+            return long.Parse(text.Split(' ')[0], CultureInfo.InvariantCulture) / 1e9;
         }
     }
 

@@ -109,7 +109,8 @@ internal static class MergeRace
         setting.Report.Add(part, "of the CPU: daemon and keeper", "samepage", figures.DaemonCpu, "CPU s");
         setting.Report.Add(part, "of the CPU: in the targets", "samepage", figures.TargetCpu, "CPU s");
         setting.Report.Add(part, "saving as the daemon counts", "samepage", figures.Saved / 1e6, "MB");
-        setting.Report.Add(part, "daemon's PSS grew by", "samepage", (ProcessFigures.Pss(daemon.Pid) - ownBefore) / 1e6, "MB");
+        var grown = ProcessFigures.Pss(daemon.Pid) - ownBefore;
+        setting.Report.Add(part, "daemon's PSS grew by", "samepage", grown / 1e6, "MB");
         return new Outcome(figures.Wall, figures.Cpu, saved);
     }
 

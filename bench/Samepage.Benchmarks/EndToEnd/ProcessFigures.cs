@@ -51,8 +51,27 @@ internal static class ProcessFigures
         return null;
     }
 
+    /// <summary>Processes with memory that KSM may merge (madvise or prctl), as "pid (name)".</summary>
+    public static List<string> Mergeable()
+    {
+        var found = new List<string>();
+        foreach (var directory in Directory.EnumerateDirectories("/proc"))
+        {
+            if (int.TryParse(Path.GetFileName(directory.AsSpan()), out var pid)
+                && TryRead($"/proc/{pid}/smaps").Split('\n').Any(IsMergeable))
+            {
+                found.Add($"{pid} ({NameOf(pid)})");
+            }
+        }
+
+        return found;
+    }
+
     /// <summary>Sends a signal; a process that is gone is no error.</summary>
     public static void Signal(int pid, int signal) => _ = Kill(pid, signal);
+
+    private static bool IsMergeable(string line) =>
+        line.StartsWith("VmFlags:", StringComparison.Ordinal) && line.Split(' ').Contains("mg");
 
     private static string[] Arguments(int pid) => TryRead($"/proc/{pid}/cmdline").Split('\0');
 
@@ -64,7 +83,7 @@ internal static class ProcessFigures
         {
             return File.ReadAllText(path);
         }
-        catch (IOException)
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
             return "";
         }
@@ -73,7 +92,8 @@ internal static class ProcessFigures
     private static long Kilobytes(string file, string field)
     {
         var line = File.ReadLines(file).First(text => text.StartsWith(field, StringComparison.Ordinal));
-        return long.Parse(line[field.Length..].Replace("kB", "", StringComparison.Ordinal), CultureInfo.InvariantCulture);
+        var number = line[field.Length..].Replace("kB", "", StringComparison.Ordinal);
+        return long.Parse(number, CultureInfo.InvariantCulture);
     }
 
     [DllImport("libc", EntryPoint = "clock_gettime")]

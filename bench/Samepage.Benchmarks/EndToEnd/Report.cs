@@ -56,8 +56,10 @@ internal sealed class Report
         var text = new StringBuilder();
         text.AppendLine(CultureInfo.InvariantCulture, $"# {host.Date:yyyy-MM-dd}{(smoke ? ", smoke sizes" : "")}");
         text.AppendLine();
-        text.AppendLine(CultureInfo.InvariantCulture, $"{host.Processor}, {host.Cpus} CPUs, {host.MemoryMebibytes} MiB; " +
-            $"Linux {host.Kernel}; .NET {host.Runtime}; commit {host.Commit}; load average at the start {host.Load}.");
+        text.AppendLine(
+            CultureInfo.InvariantCulture,
+            $"{host.Processor}, {host.Cpus} CPUs, {host.MemoryMebibytes} MiB; Linux {host.Kernel}; .NET {host.Runtime};");
+        text.AppendLine(CultureInfo.InvariantCulture, $"commit {host.Commit}; load average at the start {host.Load}.");
         text.AppendLine("What each part does and what limits it: [README](../../README.md).");
         text.AppendLine();
         text.AppendLine("| part | times better than ksmd in | ratio | wanted | |");
@@ -141,6 +143,9 @@ internal sealed class Report
     private static string Bar(double value, double? bar) =>
         bar is null ? "" : $"  ({(value >= bar ? "met" : "missed")}: {bar} wanted)";
 
-    private static string Text(double value) =>
-        value.ToString(Math.Abs(value) < 10 ? "0.###" : Math.Abs(value) < 1000 ? "0.0" : "#,0", CultureInfo.InvariantCulture);
+    private static string Text(double value)
+    {
+        var format = Math.Abs(value) < 10 ? "0.###" : Math.Abs(value) < 1000 ? "0.0" : "#,0";
+        return value.ToString(format, CultureInfo.InvariantCulture);
+    }
 }

@@ -9,8 +9,11 @@ internal static class Repository
     public static string Root { get; } = Find();
 
     /// <summary>The commit, with "+" when files differ from it.</summary>
-    public static string Commit() => Git("rev-parse", "--short=12", "HEAD")
-        + (Git("status", "--porcelain", "--untracked-files=no", "--", "src", "bench/Samepage.Benchmarks") == "" ? "" : "+");
+    public static string Commit()
+    {
+        var changes = Git("status", "--porcelain", "--untracked-files=no", "--", "src", "bench/Samepage.Benchmarks");
+        return Git("rev-parse", "--short=12", "HEAD") + (changes == "" ? "" : "+");
+    }
 
     private static string Git(params string[] arguments)
     {
@@ -23,7 +26,8 @@ internal static class Repository
 
     private static string Find()
     {
-        for (var directory = new DirectoryInfo(AppContext.BaseDirectory); directory is not null; directory = directory.Parent)
+        DirectoryInfo? directory = new(AppContext.BaseDirectory);
+        for (; directory is not null; directory = directory.Parent)
         {
             if (File.Exists(Path.Combine(directory.FullName, "Samepage.slnx")))
             {

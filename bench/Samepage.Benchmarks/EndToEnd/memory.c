@@ -6,8 +6,8 @@
 //   unique    none
 //   same      page i of one and page i of the other
 //   half      the first half as in `same`, the second as in `unique`
-//   lone:N    N pages among unique ones, at other places in each, no two neighbours of one being neighbours in the other
-// `mergeable` asks KSM for it by madvise. Huge pages are off: neither merger can share part of one without splitting it.
+//   lone:N    N pages among unique ones, at other places in each, no two neighbours of one are neighbours in the other
+// `mergeable` asks KSM for it by madvise. Huge pages are off: no merger can share part of one without splitting it.
 //
 //   rewrite       new content for every page, unique
 //   latency S     for S seconds one access every 10 us; answers: accesses p50 p99 p999 max (nanoseconds)
