@@ -37,6 +37,9 @@ internal sealed record Adoption(string Domain, IReadOnlyList<PageRange>? Ranges,
         Marshal.Copy(record, 0, area.Address + ControlLayout.Adoption, record.Length);
     }
 
+    /// <summary>From now on there is nothing to adopt.</summary>
+    public static void Clear(ControlArea area) => Marshal.WriteInt64(area.Address + ControlLayout.Adoption, 0);
+
     public static Adoption? Parse(ReadOnlySpan<byte> record)
     {
         int domainBytes = BitConverter.ToInt32(record);

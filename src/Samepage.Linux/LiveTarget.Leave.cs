@@ -36,6 +36,8 @@ public sealed partial class LiveTarget
             _machine.Options.Keeper.Drop(Pid);
         }
 
+        // Where the area has to stay (Departure), the next daemon must not take the process for one left attached.
+        Adoption.Clear(_control);
         _ = _machine.Tracer.Run(_ => IsAlive && new Departure(_process, _control).Run());
         return left;
     }

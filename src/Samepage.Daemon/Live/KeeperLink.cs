@@ -29,7 +29,9 @@ public sealed class KeeperLink : IMergedMemoryKeeper, IStateKeeper, IDisposable
     {
         var socket = SocketBeside(daemonSocket);
         this.daemonCommand = daemonCommand;
-        start = new KeeperStartInfo([program, "keeper", "--socket", socket], socket, logFile);
+        // The keeper hands its log on to the daemons it starts.
+        string[] log = logFile is null ? [] : ["--log", logFile];
+        start = new KeeperStartInfo([program, "keeper", "--socket", socket, .. log], socket, logFile);
     }
 
     internal KeeperLink(KeeperStartInfo start)

@@ -54,7 +54,7 @@ internal sealed class SavedRegistrations(
 
         foreach (var left in provider.FindLeftBehind())
         {
-            TryRegister(left.Pid, left.Domain, left.Ranges);
+            TryRegister(left.Pid, left.Domain, left.Ranges, isOurs: false);
         }
 
         foreach (var target in saved?.Targets ?? [])
@@ -72,7 +72,7 @@ internal sealed class SavedRegistrations(
 
         if (supervisor.Find(target.Pid) is null)
         {
-            TryRegister(target.Pid, target.Domain, Ranges.Parse(target.Ranges));
+            TryRegister(target.Pid, target.Domain, Ranges.Parse(target.Ranges), isOurs: true);
         }
 
         if (target.FollowChildren)
@@ -102,9 +102,9 @@ internal sealed class SavedRegistrations(
 
     /// <summary>
     /// A killed daemon gives up its socket before its threads have let go of their targets, and ending takes time on a
-    /// busy machine: what is refused is tried again for a while.
+    /// busy machine: what was ours and is refused is tried again for a while.
     /// </summary>
-    private void TryRegister(int pid, string domain, IReadOnlyList<PageRange>? ranges)
+    private void TryRegister(int pid, string domain, IReadOnlyList<PageRange>? ranges, bool isOurs)
     {
         while (true)
         {
@@ -115,7 +115,7 @@ internal sealed class SavedRegistrations(
             }
             catch (RequestException error)
             {
-                if (error.Code is ExitCode.NotFound || Environment.TickCount64 > patientUntil)
+                if (!isOurs || error.Code is ExitCode.NotFound || Environment.TickCount64 > patientUntil)
                 {
                     log.LogError("Not taken over from the daemon before: {Reason}", error.Message);
                     return;

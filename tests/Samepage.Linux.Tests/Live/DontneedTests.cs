@@ -84,7 +84,7 @@ public sealed class DontneedTests(ITestOutputHelper output)
         output.WriteLine($"{kills} keepers killed, {merged} pages merged, longest wait {wait} us");
         Assert.Equal(forks, report.Detail("children", "all")["forked"] > 0);
         Assert.True(merged > 500, $"only {merged} pages merged");
-        Assert.InRange(wait, 0, LongestWaitMicroseconds);
+        Assert.InRange(wait, 0, LongestWaitMicroseconds * MachineLoad.Factor);
     }
 
     private static CVictim Start(int threads, bool forks) => CVictim.Start(

@@ -91,7 +91,7 @@ internal sealed class LiveDaemon : IDisposable
     }
 
     public string LogTail =>
-        (File.Exists(Log) ? string.Join('\n', File.ReadLines(Log).TakeLast(10)) : "(no log)")
+        (File.Exists(Log) ? string.Join('\n', File.ReadLines(Log).TakeLast(40)) : "(no log)")
         + $"\n{_started.LastOrDefault()?.Errors}";
 
     /// <summary>A request and its answer.</summary>
