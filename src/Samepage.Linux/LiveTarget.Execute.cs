@@ -279,8 +279,9 @@ public sealed partial class LiveTarget
         PrepareWindowDrop(plans);
         for (int attempt = 0; attempt < AttemptsMax; attempt++)
         {
-            WindowResult result = RunWindow(onlyCalls ? AnyThread(attempt)
-                : _machine.Options.StopsOneThreadOnly ? AnyThread(attempt + 1) : 0);
+            int only = onlyCalls ? AnyThread(attempt)
+                : _machine.Options.StopsOneThreadOnly ? AnyThread(attempt + 1) : 0;
+            WindowResult result = RunWindow(only, timeOuts);
             if (result.Status == WindowStatus.Done)
             {
                 if (!onlyCalls)

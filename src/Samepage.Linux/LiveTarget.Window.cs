@@ -15,7 +15,7 @@ public sealed partial class LiveTarget
     private int _filterCount;
 
     /// <summary>One stop window with the operations that are in the control area.</summary>
-    private WindowResult RunWindow(int onlyThread)
+    private WindowResult RunWindow(int onlyThread, int timeOuts = 0)
     {
         int slot = _control.TakeSlot();
         if (slot < 0)
@@ -31,7 +31,8 @@ public sealed partial class LiveTarget
             TargetBase = _control.TargetBase,
             Slot = slot,
             Descriptors = Descriptors(),
-            StopLimitNanoseconds = (long)_machine.Options.StopLimit.TotalNanoseconds,
+            // On a busy machine threads need longer to stop; better a longer limit than trying for nothing.
+            StopLimitNanoseconds = (long)_machine.Options.StopLimit.TotalNanoseconds << Math.Min(timeOuts, 4),
         };
         return _machine.Tracer.Run(window =>
         {
@@ -50,7 +51,7 @@ public sealed partial class LiveTarget
     private DescriptorPairs Descriptors() => new(
         (int)_tracking.DangerousGetHandle(), (int)_control.Header(ControlLayout.TrackingFd),
         (int)_merged.DangerousGetHandle(), (int)_control.Header(ControlLayout.MergedFd),
-        (int)_store.ReadOnlyDescriptor.DangerousGetHandle(), (int)_control.Header(ControlLayout.StoreFd));
+        (int)_storeInTarget.DangerousGetHandle(), (int)_control.Header(ControlLayout.StoreFd));
 
     /// <summary>Runs the operations with one thread only, the others running on; tries several threads and times.</summary>
     private WindowStatus RunOne()

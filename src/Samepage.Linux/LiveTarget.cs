@@ -20,12 +20,14 @@ public sealed partial class LiveTarget : ITarget, IDisposable
     private readonly ControlArea _control;
     private readonly SafeFileHandle _tracking;
     private readonly SafeFileHandle _merged;
+    private readonly SafeFileHandle _storeInTarget;
     private readonly TmpfsStore _store;
     private readonly VmaClassifier _classifier;
     private readonly PagemapScanner _scanner;
     private readonly SafeFileHandle _tasks;
     private readonly ProcBuffer _buffer = new();
     private readonly PageRange[] _own;
+    private readonly List<PageRange> _unseen = [];
     private List<PageRange> _tracked = [];
     private ProcessStatm _lastStatm;
     private long _nextFullLook, _nextFlagLook;
@@ -41,6 +43,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
         Ranges = adoption.Ranges;
         _tracking = process.TakeDescriptor((int)control.Header(ControlLayout.TrackingFd));
         _merged = process.TakeDescriptor((int)control.Header(ControlLayout.MergedFd));
+        _storeInTarget = TakeStore(process, (int)control.Header(ControlLayout.StoreFd), store);
         _classifier = new VmaClassifier(process.Proc);
         _scanner = PagemapScanner.Open(process.Proc);
         _filterCount = process.Proc.TryReadStatus(_buffer, out ProcessStatus status) ? status.SeccompFilterCount : -1;
@@ -162,6 +165,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
         var target = new LiveTarget(machine, process, adoption, control, store);
         // Whatever userfaultfd flags its mappings have are ours, from before.
         target._tracked = [new PageRange(0, 1ul << 35)];
+        target._unseen.Add(new PageRange(0, 1ul << 35));
         return target;
     }
 
@@ -362,7 +366,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
         int total = 0;
         for (int attempts = 0; cursor < end && total < runs.Length && attempts < 1000; attempts++)
         {
-            ScanStatus status = _scanner.Changed(ref cursor, end, runs[total..], out int count);
+            ScanStatus status = Look(ref cursor, end, runs[total..], out int count);
             total += count;
             if (status == ScanStatus.Gone)
             {
@@ -373,13 +377,52 @@ public sealed partial class LiveTarget : ITarget, IDisposable
 
             if (status == ScanStatus.Done)
             {
-                break;
+                if (_unseen.Count == 0)
+                {
+                    break;
+                }
+
+                continue;
             }
 
             SkipUntracked(ref cursor, end, attempts);
         }
 
         return total;
+    }
+
+    /// <summary>
+    /// What changed; but in memory that an earlier daemon has looked at and this one has not, everything that is there:
+    /// the kernel remembers only who looked last, not who he was.
+    /// </summary>
+    private ScanStatus Look(ref ulong cursor, ulong end, Span<PageRange> runs, out int count)
+    {
+        ulong start = cursor;
+        int index = _unseen.FindIndex(range => range.End > start && range.Start < end);
+        if (index < 0)
+        {
+            return _scanner.Changed(ref cursor, end, runs, out count);
+        }
+
+        PageRange unseen = _unseen[index];
+        if (unseen.Start > cursor)
+        {
+            return _scanner.Changed(ref cursor, unseen.Start, runs, out count);
+        }
+
+        ScanStatus status = _scanner.Everything(ref cursor, Math.Min(end, unseen.End), runs, out count);
+        _unseen.RemoveAt(index);
+        if (unseen.Start < start)
+        {
+            _unseen.Add(new PageRange(unseen.Start, start));
+        }
+
+        if (cursor < unseen.End)
+        {
+            _unseen.Add(new PageRange(cursor, unseen.End));
+        }
+
+        return status;
     }
 
     /// <summary>The cursor stands at (or before) a mapping that is not tracked: track it, or pass it by.</summary>
@@ -460,8 +503,27 @@ public sealed partial class LiveTarget : ITarget, IDisposable
     public int Read(ReadOnlySpan<PageRange> pages, Span<byte> destination) =>
         _gone ? 0 : RemoteReader.Read(Pid, pages, destination);
 
+    /// <summary>
+    /// The target's own descriptor of the store. It is what later checks compare with: a daemon that took the store over has
+    /// opened it anew, and that is another open file to the kernel.
+    /// </summary>
+    private static SafeFileHandle TakeStore(ProcessIdentity process, int number, TmpfsStore store)
+    {
+        SafeFileHandle taken = process.TakeDescriptor(number);
+        if (Mount.TryStat(taken, out Mount.statx stat)
+            && new FileIdentity(stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino) == store.Identity)
+        {
+            return taken;
+        }
+
+        taken.Dispose();
+        throw new TargetException(
+            TargetError.Refused, $"process {process.Pid} no longer has the store of domain {store.Domain} open", process.Pid);
+    }
+
     private void DisposeOwn()
     {
+        _storeInTarget.Dispose();
         _tasks.Dispose();
         _scanner.Dispose();
         _tracking.Dispose();

@@ -51,6 +51,13 @@ internal sealed class PagemapScanner : IDisposable
         return_mask = PAGE_IS_PRESENT | PAGE_IS_FILE | PAGE_IS_PFNZERO,
     };
 
+    private static readonly pm_scan_arg PresentAtAll = new()
+    {
+        flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+        category_mask = PAGE_IS_PRESENT,
+        return_mask = PAGE_IS_PRESENT | PAGE_IS_FILE | PAGE_IS_PFNZERO,
+    };
+
     private readonly SafeFileHandle _pagemap;
     private readonly page_region[] _vector = GC.AllocateArray<page_region>(RunsPerCall, pinned: true);
 
@@ -130,6 +137,10 @@ internal sealed class PagemapScanner : IDisposable
         return ScanStatus.Done;
     }
 
+    /// <summary>As <see cref="Changed"/>, whether written or not: for memory that somebody else has looked at before.</summary>
+    internal ScanStatus Everything(ref ulong cursor, ulong end, Span<PageRange> runs, out int count) =>
+        Scan(PresentAtAll, ref cursor, end, runs, out count, 0);
+
     /// <summary>The same without write tracking: every page that is present, anonymous and not the zero page.</summary>
     internal ScanStatus Present(ref ulong cursor, ulong end, Span<PageRange> runs, out int count)
     {
@@ -189,7 +200,7 @@ internal sealed class PagemapScanner : IDisposable
     {
         pagesMax = pagesMax == ulong.MaxValue ? 0 : pagesMax;
         // What is only returned to be told apart is not listed.
-        ulong skipped = query.category_mask == WrittenPresent.category_mask ? PAGE_IS_FILE | PAGE_IS_PFNZERO : 0;
+        ulong skipped = query.return_mask == WrittenPresent.return_mask ? PAGE_IS_FILE | PAGE_IS_PFNZERO : 0;
         count = 0;
         while (cursor < end && count < runs.Length)
         {
