@@ -60,7 +60,8 @@ internal sealed class Report
             CultureInfo.InvariantCulture,
             $"{host.Processor}, {host.Cpus} CPUs, {host.MemoryMebibytes} MiB; Linux {host.Kernel};");
         text.AppendLine(
-            CultureInfo.InvariantCulture, $".NET {host.Runtime}; commit {host.Commit}; load average at the start {host.Load}.");
+            CultureInfo.InvariantCulture,
+            $".NET {host.Runtime}; commit {host.Commit}; load average at the start {host.Load}.");
         text.AppendLine("What each part does and what limits it: [README](../../README.md).");
         text.AppendLine();
         text.AppendLine("| part | times better than ksmd in | ratio | wanted | |");
