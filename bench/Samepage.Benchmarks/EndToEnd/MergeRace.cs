@@ -33,7 +33,7 @@ internal static class MergeRace
         }
 
         var outcomes = new Dictionary<string, Outcome>();
-        foreach (var (smartScan, name) in setting.KsmdWays.Take(setting.Smoke ? 1 : 2))
+        foreach (var (smartScan, name) in setting.KsmdWays)
         {
             var guests = Guest.Boot(setting.Folder, count, mebibytes);
             outcomes[name] = Add(setting, part, name, OfKsmd(setting, smartScan, () => guests.Sum(guest => guest.Pss)));

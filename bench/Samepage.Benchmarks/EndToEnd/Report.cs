@@ -58,8 +58,10 @@ internal sealed class Report
         text.AppendLine();
         text.AppendLine(
             CultureInfo.InvariantCulture,
-            $"{host.Processor}, {host.Cpus} CPUs, {host.MemoryMebibytes} MiB; Linux {host.Kernel}; .NET {host.Runtime};");
-        text.AppendLine(CultureInfo.InvariantCulture, $"commit {host.Commit}; load average at the start {host.Load}.");
+            $"{host.Processor}, {host.Cpus} CPUs, {host.MemoryMebibytes} MiB; Linux {host.Kernel};");
+        text.AppendLine(
+            CultureInfo.InvariantCulture,
+            $".NET {host.Runtime}; commit {host.Commit}; load average at the start {host.Load}.");
         text.AppendLine("What each part does and what limits it: [README](../../README.md).");
         text.AppendLine();
         text.AppendLine("| part | times better than ksmd in | ratio | wanted | |");
