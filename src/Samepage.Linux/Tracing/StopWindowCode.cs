@@ -741,8 +741,10 @@ internal sealed class StopWindowCode
     }
 
     /// <summary>epoll_wait, epoll_pwait, epoll_pwait2, rt_sigtimedwait, semop, semtimedop, io_getevents, io_pgetevents,
-    /// io_uring_enter: the calls from which a mere stop is not hidden by the kernel.</summary>
-    private static readonly int[] RestartableCalls = [232, 281, 441, 128, 65, 220, 208, 333, 426];
+    /// io_uring_enter: the calls from which a mere stop is not hidden by the kernel; and accept, accept4, recvfrom, recvmsg, sendto,
+    /// sendmsg on a socket with a time-out of its own (SO_RCVTIMEO, SO_SNDTIMEO), which then starts anew.</summary>
+    private static readonly int[] RestartableCalls =
+        [232, 281, 441, 128, 65, 220, 208, 333, 426, 43, 288, 45, 47, 44, 46];
 
     /// <summary>
     /// Between two looks: give way at first, since a thread on an idle CPU stops within microseconds; then sleep, because on
