@@ -37,7 +37,7 @@ public sealed class KeeperException(string message) : IOException(message);
 public sealed class KeeperClient : IDisposable
 {
     private static readonly TimeSpan AnswerLimit = TimeSpan.FromSeconds(2);
-    private static readonly TimeSpan StartLimit = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan StartLimit = TimeSpan.FromSeconds(20);
     private static readonly TimeSpan OtherLimit = TimeSpan.FromSeconds(0.2);
 
     private readonly Lock _lock = new();

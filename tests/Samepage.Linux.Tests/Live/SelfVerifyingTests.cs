@@ -38,7 +38,8 @@ public sealed class SelfVerifyingTests(ITestOutputHelper output)
         (VictimReport report, int exitCode) = victim.Quit();
         output.WriteLine($"{modes}: {report}; {counts}; longest stop {harness.Machine.StopTimes.MaxNanoseconds / 1000} us");
         Assert.True(report.Operations >= operations, report.ToString());
-        Assert.True(counts.Merged > 1000 && counts.Unmerged > 1000, counts.ToString());
+        // Churn takes away most of what was merged before it can be un-merged.
+        Assert.True(counts.Merged > 1000 && counts.Unmerged > 100, counts.ToString());
         Assert.True(report.Errors == 0, report.ToString());
         Assert.Equal(0, exitCode);
     }
@@ -96,7 +97,8 @@ public sealed class SelfVerifyingTests(ITestOutputHelper output)
         RegisteredTarget target = harness.Attach(victim);
         LoopCounts counts = harness.MergeAndUnmergeFor(1);
         Assert.True(counts.Merged > 1000 && counts.Unmerged > 1000, counts.ToString());
-        Assert.All(States(victim.Pid), state => Assert.Equal('T', state));
+        // A thread that is let go wakes up for a moment to join the group's stop again.
+        DetachedProcess.WaitUntil(() => States(victim.Pid).All(state => state == 'T'), Limit, "not stopped any more");
         DetachedProcess.Run("kill", ["-CONT", $"{victim.Pid}"]);
         Run(harness, victim, "continued", 1, 100, target);
     }

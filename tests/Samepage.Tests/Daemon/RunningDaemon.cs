@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Net.Http.Json;
 using System.Net.Sockets;
 using System.Text.Json;
@@ -33,7 +34,21 @@ internal sealed class RunningDaemon : IAsyncDisposable
 
     public HttpClient Http { get; }
 
-    public static string NewSocket() => Path.Combine(Directory.CreateTempSubdirectory("samepage-").FullName, "s");
+    private static readonly Lazy<string> Folder = new(() =>
+    {
+        string folder = Directory.CreateTempSubdirectory("samepage-").FullName;
+        AppDomain.CurrentDomain.ProcessExit += (_, _) => Directory.Delete(folder, recursive: true);
+        return folder;
+    });
+
+    private static int sockets;
+
+    public static string NewSocket()
+    {
+        string directory = Path.Combine(Folder.Value, Interlocked.Increment(ref sockets).ToString(CultureInfo.InvariantCulture));
+        Directory.CreateDirectory(directory);
+        return Path.Combine(directory, "s");
+    }
 
     public static async Task<RunningDaemon> Start(
         MemoryTargets? targets = null,
