@@ -58,11 +58,28 @@ internal sealed class LiveHarness : IDisposable
     public RegisteredTarget Attach(Victim victim, IReadOnlyList<PageRange>? ranges = null, string? domain = null) =>
         Attach(victim.Pid, ranges, domain);
 
+    /// <summary>A victim that maps and unmaps its region all the time may be without it just when it is attached.</summary>
+    private LiveTarget AttachWhileItMoves(int pid, AttachRequest request)
+    {
+        const int attempts = 100;
+        for (int attempt = 0; ; attempt++)
+        {
+            try
+            {
+                return Machine.Attach(pid, request);
+            }
+            catch (TargetException error) when (error.Error == TargetError.NoSuchRegion && attempt < attempts)
+            {
+                Thread.Sleep(5);
+            }
+        }
+    }
+
     /// <summary>The same for any process.</summary>
     public RegisteredTarget Attach(int pid, IReadOnlyList<PageRange>? ranges = null, string? domain = null)
     {
         ProcessTrace trace = ProcessTrace.Of(pid);
-        LiveTarget target = Machine.Attach(pid, new AttachRequest { Domain = domain, Ranges = ranges });
+        LiveTarget target = AttachWhileItMoves(pid, new AttachRequest { Domain = domain, Ranges = ranges });
         RegisteredTarget registered = Engine.Register(target, target.Domain, ranges);
         _traces.Add(registered, trace);
         return registered;
