@@ -46,16 +46,35 @@ public sealed partial class LiveTarget
             return;
         }
 
-        _looked = false;
+        // Resharing maps over what it finds with equal bytes, whatever that is by now: it must not rest on an old look.
+        _looked = HasReshare(plans);
+        if (_looked)
+        {
+            Look();
+        }
+
         _newlyMerged.Clear();
         _vmaEstimate = _classifier.Table.VmaCount;
         Batches(plans);
         _classifier.Table.ApplyMerged(_newlyMerged);
     }
 
+    private static bool HasReshare(ReadOnlySpan<MergePlan> plans)
+    {
+        foreach (ref readonly MergePlan plan in plans)
+        {
+            if (plan.Kind == PlanKind.Reshare)
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
     /// <summary>
     /// The mapping a page lies in. The table is read anew once per call when it does not say what the plan expects; otherwise
-    /// what it knows is good enough, since every step in the target fails without harm on a mapping that has changed.
+    /// what it knows is good enough for sharing and un-sharing, whose steps fail without harm on a mapping that has changed.
     /// </summary>
     private bool TryFind(in MergePlan plan, ulong page, out VmaSegment segment)
     {
