@@ -51,7 +51,7 @@ public sealed class KsmPrimitives(MemoryManager memory, SimulatedMachine machine
         bool counted = memory.Mutant == Mutant.CountBeforeClear && !IsHeldByOthers(frame);
         if (memory.Mutant == Mutant.CountBeforeClear)
         {
-            machine.Point(SchedulingPoint.Locked);
+            machine.Point(SchedulingPoint.Locked, held);
         }
 
         var before = new Pte[keys.Length];
@@ -67,7 +67,7 @@ public sealed class KsmPrimitives(MemoryManager memory, SimulatedMachine machine
             }
         }
 
-        machine.Point(SchedulingPoint.Locked);
+        machine.Point(SchedulingPoint.Locked, held);
         bool free = memory.Mutant switch
         {
             Mutant.CountBeforeClear => counted,
