@@ -50,6 +50,11 @@ public sealed record RunResult(
     long FaultsInjected,
     RunFailure? Failure)
 {
+    /// <summary>The failure with all one needs to see it again: seed, tick, commit and one command.</summary>
+    public string? Report => Failure is null ? null : FormattableString.Invariant(
+        $"seed {Options.Seed}, tick {Failure.Tick} of {Options.Ticks}, commit {Build.Commit}: ")
+        + $"{Failure.Check}: {Failure.What}; again: {Command}";
+
     /// <summary>The command that gives the same run again.</summary>
     public string Command =>
         FormattableString.Invariant($"samepage simulate --seed {Options.Seed} --ticks {Options.Ticks}")

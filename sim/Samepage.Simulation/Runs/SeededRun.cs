@@ -59,9 +59,10 @@ public sealed class SeededRun : IInterleaver
         RunFailure? failure = null;
         try
         {
-            for (_tick = 1; _tick <= _options.Ticks && failure is null; _tick++)
+            while (_tick < _options.Ticks && failure is null)
             {
                 cancel.ThrowIfCancellationRequested();
+                _tick++;
                 Tick();
                 failure = FailureOf(MachineChecker.Check(_machine));
                 if (_tick % 1024 == 0)
@@ -70,7 +71,11 @@ public sealed class SeededRun : IInterleaver
                 }
             }
 
-            failure ??= FailureOf(Converge());
+            if (failure is null)
+            {
+                _tick++;
+                failure = FailureOf(Converge());
+            }
         }
         catch (Exception e) when (e is InvariantException or InvalidOperationException or IOException)
         {
