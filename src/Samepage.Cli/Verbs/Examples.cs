@@ -63,6 +63,13 @@ internal static class Examples
             "samepage set pages_to_scan=1000 sleep_millisecs=20",
             "samepage set run=2                             stop and un-merge everything",
         ],
+        ["mount"] =
+        [
+            "samepage mount /mnt/ksm                        the files of Linux 6.x, with Samepage behind them",
+            "samepage mount /mnt/ksm2009 --view v4          those of April 2009",
+            "samepage mount /sys/kernel/mm/ksm              in place of the kernel's, for every program",
+        ],
+        ["unmount"] = ["samepage unmount /mnt/ksm"],
         ["demo-worker"] = ["samepage demo-worker --index 0 --seed 1 --mebibytes 64"],
     };
 
