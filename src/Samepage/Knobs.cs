@@ -53,7 +53,7 @@ public sealed partial class Knobs
         new("advisor_max_cpu", "70", "1 to 100", "percent of one CPU that background scanning may use"),
     ];
 
-    private int _run = 1;
+    private uint _runFlags = 1;
     private AdvisorMode _advisor = AdvisorMode.Cpu;
 
     /// <summary>
@@ -61,25 +61,25 @@ public sealed partial class Knobs
     /// </summary>
     public int Run
     {
-        get => _run;
+        get;
         set
         {
-            _run = value;
-            RunFlags = (uint)value;
+            field = value;
+            _runFlags = (uint)value;
         }
-    }
+    } = 1;
 
     /// <summary>What was last written to run, as flags of which bit 0 means scan: the first KSM's run file of April
     /// 2009, in which 2 did not un-merge. Setting it sets <see cref="Run"/> to bit 0.</summary>
     public uint RunFlags
     {
-        get;
+        get => _runFlags;
         set
         {
-            _run = (int)(value & 1);
-            field = value;
+            Run = (int)(value & 1);
+            _runFlags = value;
         }
-    } = 1;
+    }
 
     /// <summary>Page visits per wake-up while no advisor decides. Setting it turns off our own advisor.</summary>
     public uint PagesToScan

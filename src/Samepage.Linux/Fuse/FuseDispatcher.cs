@@ -1,4 +1,6 @@
 using System.Collections.Concurrent;
+using System.Diagnostics;
+using System.Diagnostics.CodeAnalysis;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Text;
@@ -35,6 +37,7 @@ internal sealed class FuseDispatcher
     private const ulong ValidSeconds = 24 * 60 * 60;
 
     private const int OpenFilesMax = 1 << 16;
+    private const int FileBits = 8;
     private const int O_ACCMODE = 3;
     private const int O_DIRECT = 0x4000;
     private const ulong FirstFileNode = FUSE_ROOT_ID + 1;
@@ -46,16 +49,23 @@ internal sealed class FuseDispatcher
     private readonly Dictionary<ulong, FuseOpenFile> open = [];
     private readonly ConcurrentDictionary<ulong, CancellationTokenSource> writing = new();
     private readonly byte[] answer = new byte[RequestMax];
-    private ulong lastHandle;
+    private readonly bool takenOver;
 
-    /// <summary>A dispatcher for a new mount.</summary>
+    // Not those that a predecessor gave out.
+    private ulong opened = (ulong)Stopwatch.GetTimestamp();
+
+    /// <summary>A dispatcher for a mount.</summary>
     /// <param name="directory">What it shows.</param>
     /// <param name="reply">Sends an answer; must not throw.</param>
-    internal FuseDispatcher(IFuseDirectory directory, FuseReply reply)
+    /// <param name="takenOver">Somebody else served the mount before, and files may be open.</param>
+    internal FuseDispatcher(IFuseDirectory directory, FuseReply reply, bool takenOver = false)
     {
+        Invariant.Check(directory.Files.Count <= 1 << FileBits);
         this.directory = directory;
         this.reply = reply;
+        this.takenOver = takenOver;
         nodes = new FuseNodes(directory.Files);
+        IsInitialized = takenOver;
     }
 
     /// <summary>True once the kernel has said FUSE_INIT.</summary>
@@ -283,9 +293,27 @@ internal sealed class FuseDispatcher
             return Errno.ENFILE;
         }
 
-        open.Add(++lastHandle, new FuseOpenFile(file));
-        length = Put(new fuse_open_out { fh = lastHandle, open_flags = FOPEN_DIRECT_IO });
+        // A handle names its file, so that it means something to a successor, too.
+        var handle = (++opened << FileBits) | (uint)file;
+        open.Add(handle, new FuseOpenFile(file));
+        // Closing must not wait for us (FOPEN_NOFLUSH, Linux 5.16): a process that is killed with a file open would hang
+        // in its exit if the server, or it is the server itself, were dying, too.
+        length = Put(new fuse_open_out { fh = handle, open_flags = FOPEN_DIRECT_IO | FOPEN_NOFLUSH });
         return 0;
+    }
+
+    private bool TryFindOpen(ulong handle, [NotNullWhen(true)] out FuseOpenFile? file)
+    {
+        var index = handle & ((1 << FileBits) - 1);
+        if (!open.TryGetValue(handle, out file) && takenOver && index < (ulong)directory.Files.Count
+            && open.Count < OpenFilesMax)
+        {
+            // Opened under the one before us; what it may be used for, the kernel knows.
+            file = new FuseOpenFile((int)index);
+            open.Add(handle, file);
+        }
+
+        return file is not null;
     }
 
     private int Read(ReadOnlySpan<byte> body, out int length)
@@ -296,7 +324,7 @@ internal sealed class FuseDispatcher
             return Errno.EINVAL;
         }
 
-        if (!open.TryGetValue(asked.fh, out var file))
+        if (!TryFindOpen(asked.fh, out var file))
         {
             return Errno.EBADF;
         }
@@ -313,7 +341,7 @@ internal sealed class FuseDispatcher
             return Errno.EINVAL;
         }
 
-        return open.Remove(asked.fh) ? 0 : Errno.EBADF;
+        return open.Remove(asked.fh) || takenOver ? 0 : Errno.EBADF;
     }
 
     private int ReadDirectory(ulong node, ReadOnlySpan<byte> body, out int length)
@@ -351,7 +379,7 @@ internal sealed class FuseDispatcher
     {
         var isWhole = MemoryMarshal.TryRead(body, out fuse_write_in asked)
             && asked.size <= (uint)(body.Length - Unsafe.SizeOf<fuse_write_in>());
-        if (!isWhole || !open.TryGetValue(asked.fh, out var file))
+        if (!isWhole || !TryFindOpen(asked.fh, out var file))
         {
             Fail(header.unique, isWhole ? Errno.EBADF : Errno.EINVAL);
             return;

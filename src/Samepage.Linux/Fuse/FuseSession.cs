@@ -31,7 +31,7 @@ public sealed class FuseSession : IDisposable
         ArgumentNullException.ThrowIfNull(directory);
         this.device = device;
         FuseDevice.SetNonBlocking(device);
-        dispatcher = new FuseDispatcher(directory, Send);
+        dispatcher = new FuseDispatcher(directory, Send, takenOver);
         if (takenOver)
         {
             AskAgain();

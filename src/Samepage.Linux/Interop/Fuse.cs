@@ -25,6 +25,7 @@ internal static class Fuse
     internal const ulong FUSE_HAS_RESEND = 1UL << 39;
 
     internal const uint FOPEN_DIRECT_IO = 1;
+    internal const uint FOPEN_NOFLUSH = 1 << 5;
 
     internal const uint FATTR_MODE = 1;
     internal const uint FATTR_UID = 2;

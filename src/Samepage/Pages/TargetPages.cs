@@ -214,8 +214,7 @@ internal sealed class TargetPages(PageTable table, MergeDomain domain, int index
     }
 
     /// <summary>Scanning goes on after <see cref="ForgetContents"/>: what was known is to be looked at.</summary>
-    /// <param name="isOurs">Whether an id still belongs to this target: its chunk may have been given back.</param>
-    public void RecallStale(Predicate<uint> isOurs)
+    public void RecallStale()
     {
         if (Stale.IsEmpty)
         {
@@ -224,8 +223,8 @@ internal sealed class TargetPages(PageTable table, MergeDomain domain, int index
 
         while (Stale.TryTake(out uint id))
         {
-            // Listed and read meanwhile, or forgotten with its region.
-            if (isOurs(id) && new PageWord(table[id]).State == PageState.Unknown)
+            // It may have been listed and read meanwhile, or its chunk given back with its region.
+            if (table.TargetOf(id) == Index && new PageWord(table[id]).State == PageState.Unknown)
             {
                 Fail(id, NotMergedReason.ContentChanged, 0, new PageWord(table[id]).IsBroken);
             }

@@ -78,7 +78,7 @@ internal sealed class BackgroundPass(EngineState state, Scanner scanner, SharedP
         {
             target.Refresh(force: false, _added);
             shared.Adopt(target, _added);
-            target.Pages.RecallStale(id => state.TargetOf(id) == target);
+            target.Pages.RecallStale();
             target.Cursor.Rewind();
             target.Pages.BeginPass();
             target.Passes++;
