@@ -71,6 +71,13 @@ internal static class Examples
             "samepage simulate --exits                      exits of guests with change_pte and without",
             "samepage simulate --exhaustive 1 --json        all histories of a small world with one action",
         ],
+        ["mount"] =
+        [
+            "samepage mount /mnt/ksm                        the files of Linux 6.x, with Samepage behind them",
+            "samepage mount /mnt/ksm2009 --view v4          those of April 2009",
+            "samepage mount /sys/kernel/mm/ksm              in place of the kernel's, for every program",
+        ],
+        ["unmount"] = ["samepage unmount /mnt/ksm"],
         ["demo-worker"] = ["samepage demo-worker --index 0 --seed 1 --mebibytes 64"],
     };
 

@@ -22,6 +22,8 @@ internal static class Verb
         GetVerb.Create(terminal),
         SetVerb.Create(terminal),
         SimulateVerb.Create(terminal),
+        MountVerb.Create(terminal),
+        UnmountVerb.Create(terminal),
         DemoWorkerVerb.Create(),
     ];
 

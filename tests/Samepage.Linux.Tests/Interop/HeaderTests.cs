@@ -56,13 +56,15 @@ public partial class HeaderTests
         ["Seccomp"] = "#include <stddef.h>\n#include <linux/seccomp.h>\n#include <linux/filter.h>\n" +
             "#include <linux/audit.h>\n",
         ["Abi"] = Common + "#include <sys/ptrace.h>\n#include <linux/futex.h>\n#include <linux/kcmp.h>\n",
+        ["Fuse"] = "#include <stddef.h>\n#include <sys/mount.h>\n#include <sys/syscall.h>\n#include <linux/fuse.h>\n",
+        ["FuseDevice"] = Common + "#include <sys/eventfd.h>\n",
         ["Capability"] = "#include <stddef.h>\n#include <sys/syscall.h>\n#include <linux/capability.h>\n",
     };
 
-    /// <summary>Newer than the headers of distributions still in use (6.1), all added by Linux 6.8.</summary>
+    /// <summary>Newer than the headers of distributions still in use (6.1), all added by Linux 6.9.</summary>
     [GeneratedRegex(
         "^(PAGEMAP_SCAN|PAGE_IS_.*|PM_SCAN_.*|UFFDIO_MOVE.*|UFFD_FEATURE_(MOVE|WP_ASYNC|POISON|WP_UNPOPULATED)|" +
-        "USERFAULTFD_IOC_NEW|MFD_EXEC|MFD_NOEXEC_SEAL)$")]
+        "FUSE_NOTIFY_RESEND|FUSE_HAS_RESEND|USERFAULTFD_IOC_NEW|MFD_EXEC|MFD_NOEXEC_SEAL)$")]
     private static partial Regex MayBeMissing { get; }
 
     /// <summary>Structures that came with one of those.</summary>
