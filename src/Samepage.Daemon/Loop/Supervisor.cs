@@ -7,7 +7,7 @@ namespace Samepage.Daemon.Loop;
 /// What requests mean: owns the engine and the attached targets. Lives on the loop's thread and is used by nobody else.
 /// A request that is refused has changed nothing.
 /// </summary>
-public sealed class Supervisor : IDisposable
+public sealed partial class Supervisor : IDisposable
 {
     /// <summary>Most processes that can be attached at once.</summary>
     public const int TargetsMax = 4096;
