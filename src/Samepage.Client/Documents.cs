@@ -353,5 +353,7 @@ public sealed record StopTimesBucket(double UpToMicroseconds, long Count);
 [JsonSerializable(typeof(SelectionBody))]
 [JsonSerializable(typeof(StreamLine))]
 [JsonSerializable(typeof(EventDocument))]
+[JsonSerializable(typeof(PageEventDocument))]
+[JsonSerializable(typeof(PagesDocument))]
 [JsonSerializable(typeof(ProblemDocument))]
 internal sealed partial class ApiJson : JsonSerializerContext;

@@ -15,7 +15,7 @@ public sealed partial class LiveTarget
     private int _filterCount;
 
     /// <summary>One stop window with the operations that are in the control area.</summary>
-    private WindowResult RunWindow(int onlyThread, int timeOuts = 0)
+    private WindowResult RunWindow(int onlyThread, int timeOuts = 0, Action? meanwhile = null)
     {
         int slot = _control.TakeSlot();
         if (slot < 0)
@@ -38,6 +38,7 @@ public sealed partial class LiveTarget
         {
             window.SetRestarts(_restarts.Entries);
             WindowResult result = window.Run(request);
+            EndNotifyPoint();
             if (result.Stragglers > 0)
             {
                 TracerThread.EndThreadAfterThis();
@@ -45,7 +46,7 @@ public sealed partial class LiveTarget
 
             _restarts.Update(window, result);
             return result;
-        });
+        }, meanwhile);
     }
 
     private DescriptorPairs Descriptors() => new(

@@ -551,6 +551,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
     /// <summary>Lets go of the daemon's side; the target stays as it is.</summary>
     public void Dispose()
     {
+        Notifiers.Release();
         DisposeOwn();
         _process.Dispose();
     }

@@ -18,6 +18,7 @@ public sealed class RegisteredTarget
         Domain = domain.Name;
         Ranges = ranges;
         Pages = new TargetPages(state.Pages, domain, state.FreeIndex(), state.Knobs);
+        Notices = new PassNotices(target, domain.Name);
     }
 
     /// <summary>The address space.</summary>
@@ -31,6 +32,9 @@ public sealed class RegisteredTarget
 
     /// <summary>What the engine knows about the pages.</summary>
     internal TargetPages Pages { get; }
+
+    /// <summary>What passes tell the target's notifiers.</summary>
+    internal PassNotices Notices { get; }
 
     /// <summary>Mergeable regions inside <see cref="Ranges"/>: sorted, disjoint.</summary>
     internal List<PageRange> Spans => _spans;
@@ -49,6 +53,38 @@ public sealed class RegisteredTarget
 
     /// <summary>A snapshot of the target's counters.</summary>
     public TargetStatus Status() => StatusReader.Read(_state, this);
+
+    /// <summary>Pages that are mapped from the domain's store, in address order, consecutive ones put together.</summary>
+    public IReadOnlyList<SharedRun> SharedRuns()
+    {
+        var runs = new List<SharedRun>();
+        foreach (uint chunk in Pages.SortedChunks())
+        {
+            ReadOnlySpan<ulong> words = _state.Pages.Words(chunk);
+            ulong first = _state.Pages.FirstPage(chunk);
+            for (int i = 0; i < words.Length; i++)
+            {
+                var word = new PageWord(words[i]);
+                if (word.State != PageState.Merged)
+                {
+                    continue;
+                }
+
+                ulong page = first + (uint)i;
+                if (runs.Count > 0 && runs[^1] is var last && last.Start + last.Count == page
+                    && last.Slot + last.Count == word.Slot)
+                {
+                    runs[^1] = last with { Count = last.Count + 1 };
+                }
+                else
+                {
+                    runs.Add(new SharedRun(page, 1, word.Slot));
+                }
+            }
+        }
+
+        return runs;
+    }
 
     /// <summary>True when the page is under care.</summary>
     internal bool Covers(ulong page)
@@ -99,6 +135,13 @@ public sealed class RegisteredTarget
         }
 
         Cursor.SpansChanged = true;
+        Subtract(_before, _spans, added);
+        foreach (PageRange gone in added)
+        {
+            Notices.Dropped(gone);
+        }
+
+        added.Clear();
         Pages.ForgetOutside(CollectionsMarshal.AsSpan(_spans));
         Subtract(_spans, _before, added);
     }

@@ -97,6 +97,7 @@ public static class DaemonHost
         app.MapMerge();
         app.MapKnobs();
         app.MapEvents();
+        app.MapPages();
         app.MapDescription();
     }
 

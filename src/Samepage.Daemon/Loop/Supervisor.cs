@@ -86,6 +86,7 @@ public sealed partial class Supervisor : IDisposable
             throw new RequestException(ExitCode.Failed, CancelledOrLeft(target, report));
         }
 
+        EndPageEvents(target.Target);
         provider.Detach(target.Target);
         engine.Unregister(target);
         followed.Forget(pid);
@@ -225,6 +226,7 @@ public sealed partial class Supervisor : IDisposable
         var ended = engine.Targets.Where(target => !target.Target.IsAlive).ToList();
         foreach (var target in ended)
         {
+            EndPageEvents(target.Target);
             provider.Detach(target.Target);
             engine.Unregister(target);
             Tell("exited", $"process {target.Target.Pid} ({target.Target.Name}) has ended", target.Target.Pid);

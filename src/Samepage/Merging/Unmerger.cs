@@ -169,6 +169,7 @@ internal sealed class Unmerger(EngineState state)
             }
 
             _plans.RemoveRange(left, _plans.Count - left);
+            target.Notices.Flush();
             _stopped = waits && Done == before;
         }
 
@@ -200,6 +201,7 @@ internal sealed class Unmerger(EngineState state)
         {
             // Gone, or broken by a write in the meantime: not merged any more either way.
             Release(target, plan.Start + plan.DonePages, PageWord.Unknown(true));
+            target.Notices.Dropped(plan.Start + plan.DonePages);
         }
         else
         {

@@ -21,8 +21,11 @@ internal sealed class LibraryWorker : IDisposable
         Memory = PageRange.FromAddresses(address, address + ulong.Parse(ready[2], CultureInfo.InvariantCulture));
     }
 
-    public static string Program => Path.Combine(
-        TestPaths.Repository, "examples", "library", "MergedTable", "bin", TestPaths.Configuration, "net10.0", "MergedTable");
+    public static string Program => Example("MergedTable");
+
+    /// <summary>A sample program's executable.</summary>
+    public static string Example(string name) => Path.Combine(
+        TestPaths.Repository, "examples", "library", name, "bin", TestPaths.Configuration, "net10.0", name);
 
     public int Pid => _process.Pid;
 
