@@ -22,6 +22,12 @@ public interface ITargetProvider : IDisposable
     /// <summary>Removes every trace from a target that the engine has un-merged, or forgets a dead one.</summary>
     void Detach(ITarget target);
 
+    /// <summary>Keeps another set of spans with the target, for the daemon that takes it over.</summary>
+    /// <param name="target">A target attached with spans.</param>
+    /// <param name="ranges">All its spans from now on: sorted, disjoint, at least one.</param>
+    /// <param name="added">The one that is new; null when one is taken away.</param>
+    void SetRanges(ITarget target, IReadOnlyList<PageRange> ranges, PageRange? added);
+
     /// <summary>Processes that still carry what an earlier daemon put into them.</summary>
     IReadOnlyList<LeftBehind> FindLeftBehind();
 
@@ -34,25 +40,3 @@ public interface ITargetProvider : IDisposable
 /// <param name="Domain">Trust domain its pages came from.</param>
 /// <param name="Ranges">Spans it was restricted to; null for none.</param>
 public sealed record LeftBehind(int Pid, string Domain, IReadOnlyList<PageRange>? Ranges);
-
-/// <summary>Distribution of the times targets were stopped for a batch, in microseconds.</summary>
-/// <param name="Count">Number of stops.</param>
-/// <param name="P50Microseconds">Median.</param>
-/// <param name="P99Microseconds">99th percentile.</param>
-/// <param name="MaxMicroseconds">Longest stop.</param>
-/// <param name="Buckets">Stops by upper bound, ascending; only buckets that are not empty.</param>
-public sealed record StopTimes(
-    long Count,
-    double P50Microseconds,
-    double P99Microseconds,
-    double MaxMicroseconds,
-    IReadOnlyList<StopTimesBucket> Buckets)
-{
-    /// <summary>No stop yet.</summary>
-    public static StopTimes None { get; } = new(0, 0, 0, 0, []);
-}
-
-/// <summary>One bucket of <see cref="StopTimes"/>.</summary>
-/// <param name="UpToMicroseconds">Upper bound, inclusive.</param>
-/// <param name="Count">Stops that took at most this and more than the bound before.</param>
-public sealed record StopTimesBucket(double UpToMicroseconds, long Count);

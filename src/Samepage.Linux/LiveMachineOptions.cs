@@ -41,6 +41,10 @@ public sealed record LiveMachineOptions
     /// <summary>True: merge with one thread stopped and the others running on. Wrong; lets a test show that its
     /// detector sees what that breaks.</summary>
     internal bool StopsOneThreadOnly { get; init; }
+
+    /// <summary>True: tell notifiers when the target runs on already. Wrong; lets a test show that it would notice.
+    /// </summary>
+    internal bool NotifiesAfterwards { get; init; }
 }
 
 /// <summary>What to attach to.</summary>

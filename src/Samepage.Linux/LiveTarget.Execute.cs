@@ -167,7 +167,7 @@ public sealed partial class LiveTarget
         double pageCost = EstimateMicroseconds(plan.Kind, count) * _costScale;
         bool isFull = _parts.Count != 0
             && (cost + pageCost > _machine.Options.BatchTime.TotalMicroseconds
-                || _parts.Count == ControlLayout.OperationsMax - 2
+                || _parts.Count == ControlLayout.OperationsMax - 2 - NotifyOperations
                 || shadow + ((ulong)count << PageSize.Shift) > Bootstrap.ShadowBytes);
         if (isFull)
         {
@@ -294,13 +294,40 @@ public sealed partial class LiveTarget
     private PlanOutcome RunBatch(double cost, Span<MergePlan> plans)
     {
         bool onlyCalls = plans[_parts[0].Plan].Kind == PlanKind.Unshare;
-        int timeOuts = 0;
         PrepareWindowDrop(plans);
+        List<MmuRange>? unsharing = onlyCalls ? AnnounceUnshare(plans) : null;
+        try
+        {
+            return RunAttempts(cost, onlyCalls, plans);
+        }
+        finally
+        {
+            _waitOperation = -1;
+            if (unsharing is not null)
+            {
+                EndUnshare(unsharing);
+            }
+        }
+    }
+
+    private PlanOutcome RunAttempts(double cost, bool onlyCalls, Span<MergePlan> plans)
+    {
+        int timeOuts = 0;
+        MergePlan[]? told = null;
+        if (!onlyCalls && Notifiers.Count > 0)
+        {
+            told = plans.ToArray();
+            if (!_machine.Options.NotifiesAfterwards)
+            {
+                AddNotifyPoint();
+            }
+        }
+
         for (int attempt = 0; attempt < AttemptsMax; attempt++)
         {
             int only = onlyCalls ? AnyThread(attempt)
                 : _machine.Options.StopsOneThreadOnly ? AnyThread(attempt + 1) : 0;
-            WindowResult result = RunWindow(only, timeOuts);
+            WindowResult result = RunNotifyingWindow(only, timeOuts, told);
             if (result.Status == WindowStatus.Done)
             {
                 if (!onlyCalls)

@@ -16,6 +16,8 @@ public sealed partial class LiveTarget
     /// <returns>Number of pages in mappings that stay.</returns>
     internal int Leave()
     {
+        // Whatever comes now moves pages about: nobody may keep a translation.
+        Notifiers.Release();
         if (!IsAlive)
         {
             return 0;

@@ -17,7 +17,7 @@ public sealed partial class LiveTarget
     private int _filterCount;
 
     /// <summary>One stop window with the operations that are in the control area.</summary>
-    private WindowResult RunWindow(int onlyThread, int timeOuts = 0)
+    private WindowResult RunWindow(int onlyThread, int timeOuts = 0, Action? meanwhile = null)
     {
         int slot = _control.TakeSlot();
         if (slot < 0)
@@ -42,6 +42,7 @@ public sealed partial class LiveTarget
             window.SetRestarts(_restarts.Entries);
             window.SetParents(parents);
             WindowResult result = window.Run(request);
+            EndNotifyPoint();
             if (result.Stragglers > 0)
             {
                 TracerThread.EndThreadAfterThis();
@@ -49,7 +50,7 @@ public sealed partial class LiveTarget
 
             _restarts.Update(window);
             return result;
-        });
+        }, meanwhile);
     }
 
     private DescriptorPairs Descriptors() => new(

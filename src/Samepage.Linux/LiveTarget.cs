@@ -64,7 +64,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
     public string Domain { get; }
 
     /// <summary>The ranges asked for; null = everything.</summary>
-    public IReadOnlyList<PageRange>? Ranges { get; }
+    public IReadOnlyList<PageRange>? Ranges { get; private set; }
 
     /// <inheritdoc/>
     public bool IsAlive => !_gone && (_process.HasSameMemory || Fail());
@@ -84,13 +84,15 @@ public sealed partial class LiveTarget : ITarget, IDisposable
         LiveMachine machine, ProcessIdentity process, string domain, IReadOnlyList<PageRange>? ranges)
     {
         CheckRequest(process.Pid, domain, ranges);
-        LiveTarget target = TryAdopt(machine, process, domain) ?? Inject(machine, process, new Adoption(domain, ranges));
+        LiveTarget? adopted = TryAdopt(machine, process, domain);
+        LiveTarget target = adopted ?? Inject(machine, process, new Adoption(domain, ranges));
         try
         {
             machine.Options.Keeper.Add(
                 process.Pid, process.StartTicks, (int)target._control.Header(ControlLayout.MergedFd));
             _ = target.RefreshRegions(force: true);
-            target.CheckRanges();
+            // What was there when an earlier daemon checked may be gone by now; that is no mistake of anybody's.
+            target.CheckRanges(adopted is null ? ranges ?? [] : []);
             return target;
         }
         catch
@@ -263,9 +265,24 @@ public sealed partial class LiveTarget : ITarget, IDisposable
         return true;
     }
 
-    private void CheckRanges()
+    /// <summary>Other ranges are asked for from now on: checked, and kept for the next daemon.</summary>
+    /// <exception cref="TargetException">Too many, or there is no memory in <paramref name="added"/>.</exception>
+    internal void SetRanges(IReadOnlyList<PageRange> ranges, PageRange? added)
     {
-        foreach (PageRange range in Ranges ?? [])
+        CheckRequest(Pid, Domain, ranges);
+        if (added is { } range)
+        {
+            _ = RefreshRegions(force: true);
+            CheckRanges([range]);
+        }
+
+        Ranges = ranges;
+        new Adoption(Domain, ranges).Write(_control);
+    }
+
+    private void CheckRanges(IReadOnlyList<PageRange> ranges)
+    {
+        foreach (PageRange range in ranges)
         {
             ulong at = range.Start;
             foreach (ref readonly VmaSegment segment in _classifier.Table.Segments)
@@ -535,6 +552,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
     /// <summary>Lets go of the daemon's side; the target stays as it is.</summary>
     public void Dispose()
     {
+        Notifiers.Release();
         DisposeOwn();
         _process.Dispose();
     }

@@ -51,7 +51,7 @@ namespace Samepage;
 /// Finds identical pages in registered targets and merges them. Not thread-safe: one loop owns it and everything
 /// it hands out, except finished reports and snapshots.
 /// </summary>
-public sealed class Engine
+public sealed partial class Engine
 {
     // How often a few merged pages are compared with what the machine shows.
     private static readonly TimeSpan AuditPause = TimeSpan.FromMilliseconds(500);
@@ -238,6 +238,12 @@ public sealed class Engine
         _reclaimer.All();
         progress?.Report(new EngineProgress("unmerge", _unmerger.Done, total));
         long left = targets.Sum(target => target.Pages.CountOf(PageState.Merged));
+        return new UnmergeReport(
+            _unmerger.Done, left, _state.Machine.Clock.GetElapsedTime(start), left == 0, LeftReasons());
+    }
+
+    private Dictionary<NotMergedReason, long> LeftReasons()
+    {
         var reasons = new Dictionary<NotMergedReason, long>();
         for (int i = 0; i < _unmerger.Left.Length; i++)
         {
@@ -247,8 +253,7 @@ public sealed class Engine
             }
         }
 
-        return new UnmergeReport(
-            _unmerger.Done, left, _state.Machine.Clock.GetElapsedTime(start), left == 0, reasons);
+        return reasons;
     }
 
     /// <summary>

@@ -8,6 +8,7 @@ public sealed class RegisteredTarget
     private readonly EngineState _state;
     private readonly List<PageRange> _spans = [];
     private readonly List<PageRange> _before = [];
+    private bool _rangesChanged;
 
     internal RegisteredTarget(
         EngineState state, ITarget target, MergeDomain domain, IReadOnlyList<PageRange>? ranges)
@@ -17,6 +18,7 @@ public sealed class RegisteredTarget
         Domain = domain.Name;
         Ranges = ranges;
         Pages = new TargetPages(state.Pages, domain, state.FreeIndex(), state.Knobs);
+        Notices = new PassNotices(target, domain.Name);
     }
 
     /// <summary>The address space.</summary>
@@ -26,10 +28,13 @@ public sealed class RegisteredTarget
     public string Domain { get; }
 
     /// <summary>What was asked for: sorted, disjoint spans, or null for everything mergeable.</summary>
-    public IReadOnlyList<PageRange>? Ranges { get; }
+    public IReadOnlyList<PageRange>? Ranges { get; private set; }
 
     /// <summary>What the engine knows about the pages.</summary>
     internal TargetPages Pages { get; }
+
+    /// <summary>What passes tell the target's notifiers.</summary>
+    internal PassNotices Notices { get; }
 
     /// <summary>Mergeable regions inside <see cref="Ranges"/>: sorted, disjoint.</summary>
     internal List<PageRange> Spans => _spans;
@@ -48,6 +53,38 @@ public sealed class RegisteredTarget
 
     /// <summary>A snapshot of the target's counters.</summary>
     public TargetStatus Status() => StatusReader.Read(_state, this);
+
+    /// <summary>Pages that are mapped from the domain's store, in address order, consecutive ones put together.</summary>
+    public IReadOnlyList<SharedRun> SharedRuns()
+    {
+        var runs = new List<SharedRun>();
+        foreach (uint chunk in Pages.SortedChunks())
+        {
+            ReadOnlySpan<ulong> words = _state.Pages.Words(chunk);
+            ulong first = _state.Pages.FirstPage(chunk);
+            for (int i = 0; i < words.Length; i++)
+            {
+                var word = new PageWord(words[i]);
+                if (word.State != PageState.Merged)
+                {
+                    continue;
+                }
+
+                ulong page = first + (uint)i;
+                if (runs.Count > 0 && runs[^1] is var last && last.Start + last.Count == page
+                    && last.Slot + last.Count == word.Slot)
+                {
+                    runs[^1] = last with { Count = last.Count + 1 };
+                }
+                else
+                {
+                    runs.Add(new SharedRun(page, 1, word.Slot));
+                }
+            }
+        }
+
+        return runs;
+    }
 
     /// <summary>True when the page is under care.</summary>
     internal bool Covers(ulong page)
@@ -82,11 +119,12 @@ public sealed class RegisteredTarget
     internal void Refresh(bool force, List<PageRange> added)
     {
         added.Clear();
-        if (!Target.RefreshRegions(force) && _spans.Count > 0)
+        if (!Target.RefreshRegions(force) && _spans.Count > 0 && !_rangesChanged)
         {
             return;
         }
 
+        _rangesChanged = false;
         _before.Clear();
         _before.AddRange(_spans);
         IntersectSpans();
@@ -97,8 +135,22 @@ public sealed class RegisteredTarget
         }
 
         Cursor.SpansChanged = true;
+        Subtract(_before, _spans, added);
+        foreach (PageRange gone in added)
+        {
+            Notices.Dropped(gone);
+        }
+
+        added.Clear();
         Pages.ForgetOutside(CollectionsMarshal.AsSpan(_spans));
         Subtract(_spans, _before, added);
+    }
+
+    /// <summary>Other spans are asked for from now on; <see cref="Refresh"/> puts them into force.</summary>
+    internal void Restrict(IReadOnlyList<PageRange> ranges)
+    {
+        Ranges = ranges;
+        _rangesChanged = true;
     }
 
     /// <summary>Forgets all pages: the process is gone.</summary>

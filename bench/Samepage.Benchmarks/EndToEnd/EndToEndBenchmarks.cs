@@ -15,7 +15,7 @@ internal sealed record Setting(string Folder, Ksm? Ksm, Report Report, bool Smok
         : [(false, "ksmd")];
 }
 
-/// <summary>Samepage beside ksmd, on whole processes: parts (c) to (h) and what the daemon itself needs.</summary>
+/// <summary>Samepage beside ksmd, on whole processes: parts (c) to (i) and what the daemon itself needs.</summary>
 internal static class EndToEndBenchmarks
 {
     private static readonly (string Name, Action<Setting> Run)[] Parts =
@@ -27,6 +27,7 @@ internal static class EndToEndBenchmarks
         ("guests", MergeRace.Guests),
         ("idle", IdlePasses.Run),
         ("corunner", CoRunner.Run),
+        ("touch", FirstTouch.Run),
     ];
 
     /// <summary>Runs one part; nothing is written.</summary>

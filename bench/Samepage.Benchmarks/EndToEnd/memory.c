@@ -12,6 +12,10 @@
 //   rewrite       new content for every page, unique
 //   latency S     for S seconds one access every 10 us; answers: accesses p50 p99 p999 max (nanoseconds)
 //   check         answers the number of pages with wrong content
+//   touch         reads a word of each page; answers: faults p50 p99 max total (nanoseconds, total of all pages)
+//   control P     the same on a private mapping of a memory file with the same pages, as merging makes them, but plain:
+//                 page table filled by MADV_POPULATE_READ before (P = 1) or not (P = 0); one more figure, the time of
+//                 that call
 #define _GNU_SOURCE
 #include <stdint.h>
 #include <stdio.h>
@@ -19,6 +23,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
 #include <signal.h>
 #include <time.h>
 
@@ -122,6 +128,46 @@ static void latency(double seconds) {
     if (sum == 42) puts("");
 }
 
+// Pages in the order of their addresses, as a program that goes through its memory meets them.
+static void touch(volatile uint64_t *at) {
+    struct rusage before, after;
+    uint64_t sum = 0, begin = now();
+    memset(histogram, 0, sizeof histogram);
+    longest = 0;
+    getrusage(RUSAGE_SELF, &before);
+    for (uint64_t page = 0; page < pages; page++) {
+        uint64_t start = now();
+        sum += at[page * WORDS + 7];
+        record(now() - start);
+    }
+    getrusage(RUSAGE_SELF, &after);
+    printf("%lu %lu %lu %lu %lu", (uint64_t)(after.ru_minflt - before.ru_minflt), percentile(pages, .5),
+        percentile(pages, .99), longest, now() - begin);
+    if (sum == 42) printf(" ");
+}
+
+static void control(int populate) {
+    enum { POPULATE_READ = 22 };
+    int file = memfd_create("control", 0);
+    size_t bytes = pages * 4096;
+    if (file < 0 || ftruncate(file, bytes)) { puts("-1"); return; }
+    for (size_t done = 0; done < bytes;) {
+        ssize_t now = pwrite(file, (char *)memory + done, bytes - done, done);
+        if (now <= 0) { puts("-1"); return; }
+        done += now;
+    }
+    void *at = mmap(0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
+    if (at == MAP_FAILED) { puts("-1"); return; }
+    madvise(at, bytes, MADV_NOHUGEPAGE);
+    uint64_t start = now();
+    if (populate && madvise(at, bytes, POPULATE_READ)) { puts("-1"); return; }
+    uint64_t took = now() - start;
+    touch(at);
+    printf(" %lu\n", took);
+    munmap(at, bytes);
+    close(file);
+}
+
 int main(int argc, char **argv) {
     if (argc < 4) return 2;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -141,6 +187,8 @@ int main(int argc, char **argv) {
     while (fgets(line, sizeof line, stdin)) {
         if (!strncmp(line, "rewrite", 7)) { epoch++; fill(); puts("done"); }
         else if (!strncmp(line, "latency ", 8)) latency(atof(line + 8));
+        else if (!strncmp(line, "touch", 5)) { touch(memory); puts(""); }
+        else if (!strncmp(line, "control ", 8)) control(atoi(line + 8));
         else if (!strncmp(line, "check", 5)) printf("%lu\n", wrong());
         fflush(stdout);
     }

@@ -24,6 +24,10 @@ internal static class TargetsApi
         targets.MapGet("/{pid:int}", Get).WithName("get_target").WithSummary("One attached process");
         targets.MapDelete("/{pid:int}", Detach).WithName("detach_target")
             .WithSummary("Un-merge a process and remove every trace from it");
+        targets.MapPost("/{pid:int}/ranges", RegisterRange).WithName("register_range")
+            .WithSummary("Merge a span of a process from now on; attaches the process with its first span");
+        targets.MapDelete("/{pid:int}/ranges/{range}", UnregisterRange).WithName("unregister_range")
+            .WithSummary("Un-merge a span and merge it no more; detaches the process with its last span");
     }
 
     private static async Task<Ok<TargetsDocument>> List(EngineLoop loop, CancellationToken cancel) =>
@@ -52,6 +56,23 @@ internal static class TargetsApi
     private static async Task<Ok<UnmergeDocument>> Detach(int pid, EngineLoop loop, CancellationToken cancel) =>
         TypedResults.Ok(await loop.Ask(supervisor => supervisor.Detach(pid, null, cancel), cancel)
             .ConfigureAwait(false));
+
+    private static async Task<Ok<TargetDocument>> RegisterRange(
+        int pid, RangeBody body, EngineLoop loop, CancellationToken cancel)
+    {
+        var range = Ranges.Parse(body.Range);
+        Domains.Check(body.Domain);
+        return TypedResults.Ok(await loop.Ask(supervisor => supervisor.RegisterRange(pid, range, body.Domain), cancel)
+            .ConfigureAwait(false));
+    }
+
+    private static async Task<Ok<UnmergeDocument>> UnregisterRange(
+        int pid, string range, EngineLoop loop, CancellationToken cancel)
+    {
+        var span = Ranges.Parse(range);
+        return TypedResults.Ok(await loop.Ask(supervisor => supervisor.UnregisterRange(pid, span, cancel), cancel)
+            .ConfigureAwait(false));
+    }
 
     // The kernel closes the caller's end of this connection at its execve, after the new memory is in place.
     private static void AttachAtClose(

@@ -108,6 +108,7 @@ public static class DaemonHost
         app.MapKnobs();
         app.MapMounts();
         app.MapEvents();
+        app.MapPages();
         app.MapDescription();
     }
 

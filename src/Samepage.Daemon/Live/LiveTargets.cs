@@ -46,6 +46,14 @@ public sealed class LiveTargets : ITargetProvider
     }
 
     /// <inheritdoc/>
+    public void SetRanges(ITarget target, IReadOnlyList<PageRange> ranges, PageRange? added) =>
+        _ = Asking(() =>
+        {
+            ((LiveTarget)target).SetRanges(ranges, added);
+            return true;
+        });
+
+    /// <inheritdoc/>
     public IReadOnlyList<LeftBehind> FindLeftBehind() =>
         [.. machine.FindLeftBehind().Select(left => new LeftBehind(left.Pid, left.Domain, left.Ranges))];
 

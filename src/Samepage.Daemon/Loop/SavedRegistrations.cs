@@ -28,7 +28,7 @@ internal sealed class SavedRegistrations(
         };
         try
         {
-            keeper.Save(JsonSerializer.Serialize(state, ApiJson.Default.SavedState));
+            keeper.Save(JsonSerializer.Serialize(state, SavedStateJson.Default.SavedState));
         }
         catch (IOException error)
         {
@@ -90,7 +90,7 @@ internal sealed class SavedRegistrations(
 
         try
         {
-            return JsonSerializer.Deserialize(text, ApiJson.Default.SavedState);
+            return JsonSerializer.Deserialize(text, SavedStateJson.Default.SavedState);
         }
         catch (JsonException error)
         {

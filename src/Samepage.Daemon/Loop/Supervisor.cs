@@ -8,7 +8,7 @@ namespace Samepage.Daemon.Loop;
 /// What requests mean: owns the engine and the attached targets. Lives on the loop's thread and is used by nobody else.
 /// A request that is refused has changed nothing.
 /// </summary>
-public sealed class Supervisor : IDisposable
+public sealed partial class Supervisor : IDisposable
 {
     /// <summary>Most processes that can be attached at once.</summary>
     public const int TargetsMax = 4096;
@@ -87,6 +87,7 @@ public sealed class Supervisor : IDisposable
             throw new RequestException(ExitCode.Failed, CancelledOrLeft(target, report));
         }
 
+        EndPageEvents(target.Target);
         provider.Detach(target.Target);
         engine.Unregister(target);
         followed.Forget(pid);
@@ -261,6 +262,7 @@ public sealed class Supervisor : IDisposable
         var ended = engine.Targets.Where(target => !target.Target.IsAlive).ToList();
         foreach (var target in ended)
         {
+            EndPageEvents(target.Target);
             provider.Detach(target.Target);
             engine.Unregister(target);
             Tell("exited", $"process {target.Target.Pid} ({target.Target.Name}) has ended", target.Target.Pid);

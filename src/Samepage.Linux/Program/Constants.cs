@@ -32,6 +32,6 @@ internal static class Abi
     internal const int PTRACE_EVENT_STOP = 128;
 
     internal const int WNOHANG = 1, __WALL = 0x40000000;
-    internal const int EINTR = 4, EAGAIN = 11, ENOMEM = 12, EFAULT = 14, EBUSY = 16, EEXIST = 17, EINVAL = 22, ENOENT = 2;
+    internal const int EINTR = 4, ETIMEDOUT = 110, EAGAIN = 11, ENOMEM = 12, EFAULT = 14, EBUSY = 16, EEXIST = 17, EINVAL = 22, ENOENT = 2;
     internal const int ESRCH = 3, EPERM = 1, ECHILD = 10;
 }

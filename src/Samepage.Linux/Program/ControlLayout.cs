@@ -45,6 +45,11 @@ internal static class ControlLayout
     public const int DaemonPid = 0xB8;
     public const int DaemonStartTicks = 0xC0;
 
+    // Notifiers (LiveTarget.Notify.cs): the program has placed the pages; we have told everybody; how long it waits.
+    public const int Placed = 0xC8;
+    public const int Told = 0xD0;
+    public const int ToldLimit = 0xD8;
+
     public const int RegisterArgument = 0x100;
     public const int MoveArgument = 0x140;
     public const int WakeArgument = 0x180;

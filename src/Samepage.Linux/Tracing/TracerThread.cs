@@ -28,7 +28,9 @@ internal sealed class TracerThread : IDisposable
     public int Replaced { get; private set; }
 
     /// <summary>Runs work on the tracing thread and returns its result; exceptions come through.</summary>
-    public T Run<T>(Func<StopWindow, T> work)
+    /// <param name="work">The work.</param>
+    /// <param name="meanwhile">What the caller does before it waits; it has to end when the work does.</param>
+    public T Run<T>(Func<StopWindow, T> work, Action? meanwhile = null)
     {
         lock (_lock)
         {
@@ -37,7 +39,15 @@ internal sealed class TracerThread : IDisposable
             var job = new Job(() => result = work(_window ??= new StopWindow()));
             Volatile.Write(ref _job, job);
             _ = _wanted.Release();
-            job.Finished.Wait();
+            try
+            {
+                meanwhile?.Invoke();
+            }
+            finally
+            {
+                job.Finished.Wait();
+            }
+
             if (job.EndThread)
             {
                 _thread.Join();

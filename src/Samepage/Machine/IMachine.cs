@@ -77,6 +77,18 @@ public interface ITarget
     int VmaCount { get; }
 
     /// <summary>
+    /// Those who want to hear of changed page-table entries; null on a machine that tells nobody. The machine tells
+    /// them of what it does itself (Execute).
+    /// </summary>
+    MmuNotifiers? Notifiers => null;
+
+    /// <summary>
+    /// True where the machine cannot see a write break the sharing, or pages go: then the engine tells
+    /// <see cref="Notifiers"/> in the pass in which it hears of it. False where the machine tells them as it happens.
+    /// </summary>
+    bool LeavesBreaksToPasses => false;
+
+    /// <summary>
     /// Brings <see cref="Regions"/> and <see cref="NotMergedPages"/> up to date; cheap when nothing changed.
     /// </summary>
     /// <param name="force">True: look even if the cheap signs say that nothing changed.</param>

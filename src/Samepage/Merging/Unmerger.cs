@@ -13,6 +13,7 @@ internal sealed class Unmerger(EngineState state)
 
     private readonly List<MergePlan> _plans = new(PlansMax);
     private readonly long[] _left = new long[NotMergedReasonNames.Count];
+    private PageRange _only;
     private int _pages;
     private bool _stopped;
 
@@ -32,8 +33,10 @@ internal sealed class Unmerger(EngineState state)
     /// <param name="target">The target. Its zero pages need nothing: they only stop being counted.</param>
     /// <param name="advanced">Called after each piece.</param>
     /// <param name="cancel">Ends it between two pieces.</param>
-    public void Unmerge(RegisteredTarget target, Action advanced, CancellationToken cancel)
+    /// <param name="only">The only pages to un-merge; null for all.</param>
+    public void Unmerge(RegisteredTarget target, Action advanced, CancellationToken cancel, PageRange? only = null)
     {
+        _only = only ?? new PageRange(0, ulong.MaxValue);
         var lost = new long[_left.Length];
         for (int round = 0; round < RoundsMax && !cancel.IsCancellationRequested; round++)
         {
@@ -54,18 +57,45 @@ internal sealed class Unmerger(EngineState state)
                 target.Forget();
             }
 
-            if (target.Pages.CountOf(PageState.Merged) == 0)
+            if (MergedIn(state, target, _only) == 0)
             {
                 return;
             }
         }
 
         // Whatever was not even tried in the last round waits for the process.
-        lost[(int)NotMergedReason.TargetBusy] += target.Pages.CountOf(PageState.Merged) - lost.Sum();
+        lost[(int)NotMergedReason.TargetBusy] += MergedIn(state, target, _only) - lost.Sum();
         for (int i = 0; i < lost.Length; i++)
         {
             _left[i] += lost[i];
         }
+    }
+
+    /// <summary>Merged pages of a target in a span.</summary>
+    public static long MergedIn(EngineState state, RegisteredTarget target, PageRange span)
+    {
+        if (span.End == ulong.MaxValue || target.Pages.CountOf(PageState.Merged) == 0)
+        {
+            return target.Pages.CountOf(PageState.Merged);
+        }
+
+        long merged = 0;
+        foreach (uint chunk in target.Pages.SortedChunks())
+        {
+            ulong first = state.Pages.FirstPage(chunk);
+            if (first >= span.End || first + PageTable.ChunkPages <= span.Start)
+            {
+                continue;
+            }
+
+            ReadOnlySpan<ulong> words = state.Pages.Words(chunk);
+            for (int i = 0; i < words.Length; i++)
+            {
+                merged += span.Contains(first + (uint)i) && new PageWord(words[i]).State == PageState.Merged ? 1 : 0;
+            }
+        }
+
+        return merged;
     }
 
     private void AddPlans(RegisteredTarget target, uint chunk, long[] lost, Action advanced)
@@ -74,6 +104,11 @@ internal sealed class Unmerger(EngineState state)
         ulong first = state.Pages.FirstPage(chunk);
         for (int i = 0; i < words.Length; i++)
         {
+            if (!_only.Contains(first + (uint)i))
+            {
+                continue;
+            }
+
             var word = new PageWord(words[i]);
             if (word.State == PageState.Zeroed)
             {
@@ -134,6 +169,7 @@ internal sealed class Unmerger(EngineState state)
             }
 
             _plans.RemoveRange(left, _plans.Count - left);
+            target.Notices.Flush();
             _stopped = waits && Done == before;
         }
 
@@ -165,6 +201,7 @@ internal sealed class Unmerger(EngineState state)
         {
             // Gone, or broken by a write in the meantime: not merged any more either way.
             Release(target, plan.Start + plan.DonePages, PageWord.Unknown(true));
+            target.Notices.Dropped(plan.Start + plan.DonePages);
         }
         else
         {

@@ -194,6 +194,7 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
             Visit(target, i, atOnce);
         }
 
+        target.Notices.Flush();
         matcher.FlushWrites(target.Pages.Domain);
         batch.Clear();
     }
@@ -207,6 +208,11 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
         // A merged page is listed when a write has broken its sharing. It lies in a mapping of the store from now on,
         // until it is merged again or its region goes.
         bool broken = old.IsBroken || old.State == PageState.Merged;
+        if (old.State is PageState.Merged or PageState.Zeroed)
+        {
+            target.Notices.Broken(state.Pages.FirstPage(id >> PageTable.ChunkShift) + (id & PageTable.OffsetMask));
+        }
+
         if (old.State == PageState.Candidate && batch.WasRead(index) && old.Key == batch.KeyAt(index))
         {
             return;

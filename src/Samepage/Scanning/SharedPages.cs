@@ -120,6 +120,8 @@ internal sealed class SharedPages(EngineState state)
             Drop(target, compared, cursor);
             compared = Math.Max(compared, cursor);
         }
+
+        target.Notices.Flush();
     }
 
     private void Adopt(RegisteredTarget target, ulong page, uint slot)
@@ -133,12 +135,18 @@ internal sealed class SharedPages(EngineState state)
             return;
         }
 
+        bool wasMerged = known.State == PageState.Merged;
         pages.Leave(ref word, PageWord.Unknown(true));
         if (pages.Domain.TryAdopt(slot, state.Digester, _page)
             && pages.Domain.Slots.Mappings(slot) < SlotTable.MappingsMax)
         {
             pages.Domain.AddMapping(slot, state.Knobs.MappingsMax);
             pages.Change(ref word, PageWord.Merged(slot));
+            target.Notices.Shared(page, slot);
+        }
+        else if (wasMerged)
+        {
+            target.Notices.Dropped(page);
         }
     }
 
@@ -154,11 +162,12 @@ internal sealed class SharedPages(EngineState state)
             {
                 Span<ulong> words = state.Pages.Words(chunk)
                     .Slice((int)(page & PageTable.OffsetMask), (int)(next - page));
-                foreach (ref ulong word in words)
+                for (int i = 0; i < words.Length; i++)
                 {
-                    if (new PageWord(word).State == PageState.Merged)
+                    if (new PageWord(words[i]).State == PageState.Merged)
                     {
-                        target.Pages.Leave(ref word, PageWord.Unknown(true));
+                        target.Pages.Leave(ref words[i], PageWord.Unknown(true));
+                        target.Notices.Dropped(page + (uint)i);
                     }
                 }
             }

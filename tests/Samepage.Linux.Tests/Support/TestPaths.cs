@@ -14,7 +14,7 @@ internal static class TestPaths
     public static string VictimAssembly => Path.Combine(
         Repository, "tests", "Samepage.Victim", "bin", Configuration, "net10.0", "linux-x64", "samepage-victim.dll");
 
-    private static string Configuration =>
+    public static string Configuration =>
         AppContext.BaseDirectory.Contains("/Debug/", StringComparison.Ordinal) ? "Debug" : "Release";
 
     /// <summary>Path of a program in PATH, or null.</summary>

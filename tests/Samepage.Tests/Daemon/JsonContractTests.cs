@@ -55,7 +55,7 @@ public sealed class JsonContractTests
     public async Task StatusShowsHowLongTargetsWereStopped()
     {
         await using RunningDaemon daemon = await RunningDaemon.Start();
-        daemon.Targets.Stops = new Samepage.Daemon.StopTimes(3, 90, 400, 512.5, [new(128, 2), new(1024, 1)]);
+        daemon.Targets.Stops = new Samepage.StopTimes(3, 90, 400, 512.5, [new(128, 2), new(1024, 1)]);
         JsonElement stops = daemon.Cli("status", "--json").Good().Json.GetProperty("stop_times");
         AssertNames(stops, "count", "p50_microseconds", "p99_microseconds", "max_microseconds", "buckets");
         Assert.Equal(512.5, stops.GetProperty("max_microseconds").GetDouble());

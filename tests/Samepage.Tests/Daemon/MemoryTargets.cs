@@ -17,7 +17,7 @@ internal sealed class MemoryTargets : ITargetProvider
 
     public List<LeftBehind> LeftBehind { get; } = [];
 
-    public StopTimes Stops { get; set; } = Samepage.Daemon.StopTimes.None;
+    public StopTimes Stops { get; set; } = Samepage.StopTimes.None;
 
     public int Disposed { get; private set; }
 
@@ -63,6 +63,14 @@ internal sealed class MemoryTargets : ITargetProvider
         lock (_lock)
         {
             Xunit.Assert.True(_attached.Remove(target), "detached twice");
+        }
+    }
+
+    public void SetRanges(ITarget target, IReadOnlyList<PageRange> ranges, PageRange? added)
+    {
+        if (added is { } range && !target.Regions.Any(region => region.Intersect(range) == range))
+        {
+            throw new RequestException(ExitCode.NotFound, $"process {target.Pid} has no memory at {range}");
         }
     }
 

@@ -20,6 +20,10 @@ public sealed partial class MemoryProcess
     /// </summary>
     public int WrongKinds { get; private set; }
 
+    public MmuNotifiers Notifiers { get; } = new();
+
+    public bool LeavesBreaksToPasses => true;
+
     public bool RefreshRegions(bool force)
     {
         if (!_regionsChanged)
@@ -187,6 +191,23 @@ public sealed partial class MemoryProcess
 
                 plan.DonePages++;
             }
+
+            Announce(store, plan);
+        }
+    }
+
+    /// <summary>As the live machine: before the program could run on.</summary>
+    private void Announce(IPageStore store, in MergePlan plan)
+    {
+        if (plan.DonePages > 0)
+        {
+            bool shared = plan.Kind is PlanKind.Share or PlanKind.Reshare;
+            Notifiers.ChangePte(new PteChange(
+                plan.Start << PageSize.Shift,
+                (ulong)plan.DonePages << PageSize.Shift,
+                shared ? MmuEvent.Shared : plan.Kind == PlanKind.Zero ? MmuEvent.Zeroed : MmuEvent.Unshared,
+                shared ? store.Domain : null,
+                shared ? (ulong)plan.Slot << PageSize.Shift : 0));
         }
     }
 

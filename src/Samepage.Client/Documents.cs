@@ -1,6 +1,6 @@
 using System.Text.Json.Serialization;
 
-namespace Samepage.Daemon.Api;
+namespace Samepage;
 
 /// <summary>What /v1/status and <c>samepage status --json</c> show. Names are a contract with other tools.</summary>
 public sealed record StatusDocument
@@ -98,6 +98,7 @@ public sealed record DomainDocument
 }
 
 /// <summary>All attached processes.</summary>
+/// <param name="Targets">In order of registration.</param>
 public sealed record TargetsDocument(IReadOnlyList<TargetDocument> Targets);
 
 /// <summary>One attached process.</summary>
@@ -166,6 +167,11 @@ public sealed record MergeDocument
 }
 
 /// <summary>One process of a merge.</summary>
+/// <param name="Pid">Process id.</param>
+/// <param name="Name">Short name.</param>
+/// <param name="PagesMerged">Pages of it newly mapped from the store.</param>
+/// <param name="ZeroPages">Zero pages taken away from it.</param>
+/// <param name="BytesSaved">Growth of its part of the saving.</param>
 public sealed record MergedTargetDocument(int Pid, string Name, long PagesMerged, long ZeroPages, long BytesSaved);
 
 /// <summary>Result of un-merging or detaching.</summary>
@@ -185,12 +191,20 @@ public sealed record UnmergeDocument
 }
 
 /// <summary>One process of an un-merge.</summary>
+/// <param name="Pid">Process id.</param>
+/// <param name="Name">Short name.</param>
 public sealed record UnmergedTargetDocument(int Pid, string Name);
 
 /// <summary>All knobs.</summary>
+/// <param name="Knobs">KSM's first.</param>
 public sealed record KnobsDocument(IReadOnlyList<KnobDocument> Knobs);
 
 /// <summary>One knob.</summary>
+/// <param name="Name">KSM's name, or ours in KSM's manner.</param>
+/// <param name="Value">As one would read it from KSM's file of that name.</param>
+/// <param name="Default">Value nobody has changed.</param>
+/// <param name="Values">What it can be, for people.</param>
+/// <param name="Meaning">What it does, for people.</param>
 public sealed record KnobDocument(string Name, string Value, string Default, string Values, string Meaning);
 
 /// <summary>Body of PUT /v1/knobs/{name}.</summary>
@@ -255,6 +269,16 @@ public sealed record AttachBody
     public bool AfterExec { get; init; }
 }
 
+/// <summary>Body of POST /v1/targets/{pid}/ranges.</summary>
+public sealed record RangeBody
+{
+    /// <summary>Span of addresses "start-end" in hexadecimal, page aligned.</summary>
+    public required string Range { get; init; }
+
+    /// <summary>Trust domain; "uid:N" of the process's real user by default.</summary>
+    public string? Domain { get; init; }
+}
+
 /// <summary>Body of POST /v1/merge and /v1/unmerge.</summary>
 public sealed record SelectionBody
 {
@@ -285,6 +309,9 @@ public sealed record StreamLine
 }
 
 /// <summary>How far long work has come.</summary>
+/// <param name="Phase">"scan", "merge" or "unmerge".</param>
+/// <param name="PagesDone">Pages passed so far in this phase.</param>
+/// <param name="PagesTotal">Pages to pass; may grow while it runs.</param>
 public sealed record ProgressDocument(string Phase, long PagesDone, long PagesTotal);
 
 /// <summary>Something that happened, as /v1/events reports it.</summary>
@@ -323,19 +350,27 @@ public sealed record ProblemDocument
     public required int ExitCode { get; init; }
 }
 
-/// <summary>What the daemon saves across its own death.</summary>
-public sealed record SavedState
+/// <summary>Distribution of the times targets were stopped for a batch, in microseconds.</summary>
+/// <param name="Count">Number of stops.</param>
+/// <param name="P50Microseconds">Median.</param>
+/// <param name="P99Microseconds">99th percentile.</param>
+/// <param name="MaxMicroseconds">Longest stop.</param>
+/// <param name="Buckets">Stops by upper bound, ascending; only buckets that are not empty.</param>
+public sealed record StopTimes(
+    long Count,
+    double P50Microseconds,
+    double P99Microseconds,
+    double MaxMicroseconds,
+    IReadOnlyList<StopTimesBucket> Buckets)
 {
-    /// <summary>Knobs by name.</summary>
-    public required IReadOnlyDictionary<string, string> Knobs { get; init; }
-
-    /// <summary>Attached processes.</summary>
-    public required IReadOnlyList<SavedTarget> Targets { get; init; }
+    /// <summary>No stop yet.</summary>
+    public static StopTimes None { get; } = new(0, 0, 0, 0, []);
 }
 
-/// <summary>One saved registration; the start time tells the process from a later one with the same pid.</summary>
-public sealed record SavedTarget(
-    int Pid, ulong StartTime, string Domain, IReadOnlyList<string>? Ranges, bool FollowChildren);
+/// <summary>One bucket of <see cref="StopTimes"/>.</summary>
+/// <param name="UpToMicroseconds">Upper bound, inclusive.</param>
+/// <param name="Count">Stops that took at most this and more than the bound before.</param>
+public sealed record StopTimesBucket(double UpToMicroseconds, long Count);
 
 /// <summary>Generated serialisation of all documents, in snake_case.</summary>
 [JsonSourceGenerationOptions(
@@ -350,9 +385,11 @@ public sealed record SavedTarget(
 [JsonSerializable(typeof(MountsDocument))]
 [JsonSerializable(typeof(MountBody))]
 [JsonSerializable(typeof(AttachBody))]
+[JsonSerializable(typeof(RangeBody))]
 [JsonSerializable(typeof(SelectionBody))]
 [JsonSerializable(typeof(StreamLine))]
 [JsonSerializable(typeof(EventDocument))]
+[JsonSerializable(typeof(PageEventDocument))]
+[JsonSerializable(typeof(PagesDocument))]
 [JsonSerializable(typeof(ProblemDocument))]
-[JsonSerializable(typeof(SavedState))]
-public sealed partial class ApiJson : JsonSerializerContext;
+internal sealed partial class ApiJson : JsonSerializerContext;
