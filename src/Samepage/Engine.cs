@@ -125,6 +125,19 @@ public sealed class Engine
         return registered;
     }
 
+    /// <summary>Changes what of a target is merged. Pages that fall out are forgotten, merged or not; giving them private
+    /// copies is the caller's affair. Pages that come in count as changed only if the machine lists them again.</summary>
+    /// <param name="target">A registered target.</param>
+    /// <param name="ranges">As for <see cref="Register"/>.</param>
+    public void SetRanges(RegisteredTarget target, IReadOnlyList<PageRange>? ranges)
+    {
+        ArgumentNullException.ThrowIfNull(target);
+        target.Restrict(Normalize(ranges));
+        target.Refresh(force: true, _added);
+        target.Cursor.Rewind();
+        _shared.Adopt(target, _added);
+    }
+
     /// <summary>Forgets a target. The machine has detached it already, or the process has died.</summary>
     /// <exception cref="ArgumentException">The target is not registered here.</exception>
     public void Unregister(RegisteredTarget target)

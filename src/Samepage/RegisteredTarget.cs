@@ -8,6 +8,7 @@ public sealed class RegisteredTarget
     private readonly EngineState _state;
     private readonly List<PageRange> _spans = [];
     private readonly List<PageRange> _before = [];
+    private bool _isRestrictedAnew;
 
     internal RegisteredTarget(
         EngineState state, ITarget target, MergeDomain domain, IReadOnlyList<PageRange>? ranges)
@@ -26,7 +27,7 @@ public sealed class RegisteredTarget
     public string Domain { get; }
 
     /// <summary>What was asked for: sorted, disjoint spans, or null for everything mergeable.</summary>
-    public IReadOnlyList<PageRange>? Ranges { get; }
+    public IReadOnlyList<PageRange>? Ranges { get; private set; }
 
     /// <summary>What the engine knows about the pages.</summary>
     internal TargetPages Pages { get; }
@@ -82,10 +83,12 @@ public sealed class RegisteredTarget
     internal void Refresh(bool force, List<PageRange> added)
     {
         added.Clear();
-        if (!Target.RefreshRegions(force) && _spans.Count > 0)
+        if (!Target.RefreshRegions(force) && _spans.Count > 0 && !_isRestrictedAnew)
         {
             return;
         }
+
+        _isRestrictedAnew = false;
 
         _before.Clear();
         _before.AddRange(_spans);
@@ -99,6 +102,13 @@ public sealed class RegisteredTarget
         Cursor.SpansChanged = true;
         Pages.ForgetOutside(CollectionsMarshal.AsSpan(_spans));
         Subtract(_spans, _before, added);
+    }
+
+    /// <summary>Other ranges from the next <see cref="Refresh"/> on.</summary>
+    internal void Restrict(IReadOnlyList<PageRange>? ranges)
+    {
+        Ranges = ranges;
+        _isRestrictedAnew = true;
     }
 
     /// <summary>Forgets all pages: the process is gone.</summary>

@@ -319,4 +319,6 @@ public sealed record SavedTarget(
 [JsonSerializable(typeof(EventDocument))]
 [JsonSerializable(typeof(ProblemDocument))]
 [JsonSerializable(typeof(SavedState))]
+[JsonSerializable(typeof(RunBody))]
+[JsonSerializable(typeof(RunsDocument))]
 public sealed partial class ApiJson : JsonSerializerContext;
