@@ -45,8 +45,6 @@ internal enum CallAnswerKind
 /// </summary>
 internal sealed class CallListener(SafeFileHandle descriptor) : IDisposable
 {
-    private const short POLLHUP = 0x10;
-
     internal SafeFileHandle Descriptor => descriptor;
 
     /// <summary>Has the caller woken on the processor it runs on: 4 instead of 47 microseconds a call.</summary>
@@ -77,7 +75,7 @@ internal sealed class CallListener(SafeFileHandle descriptor) : IDisposable
     }
 
     /// <summary>True when every process under the filter has ended.</summary>
-    internal bool HasEnded => Pidfd.HasHungUp(descriptor, POLLHUP);
+    internal bool HasEnded => Pidfd.HasHungUp(descriptor, KsmCalls.POLLHUP);
 
     /// <summary>True while the caller still waits: what was looked up by its thread id was really its own.</summary>
     internal unsafe bool IsWaiting(ulong id) =>

@@ -1,7 +1,7 @@
 using System.Globalization;
 using System.Text;
-using Samepage.Linux.Host;
 using Samepage.Linux.Interop;
+using static Samepage.Linux.Interop.KsmCalls;
 
 namespace Samepage.Linux.Interception;
 
@@ -9,7 +9,6 @@ namespace Samepage.Linux.Interception;
 /// intercepted call still waits.</summary>
 internal static class CallerFacts
 {
-    private const int SYS_kcmp = 312, KCMP_VM = 1;
     private const uint ForkedAndNotExecuted = 0x40; // PF_FORKNOEXEC, include/linux/sched.h
 
     /// <summary>True when two processes or threads share one address space.</summary>
@@ -51,7 +50,7 @@ internal static class CallerFacts
     /// <summary>The file a path leads to.</summary>
     internal static unsafe DeviceIdentity? Identity(string path)
     {
-        const int StatBytes = 144, SYS_stat = 4;
+        const int StatBytes = 144;
         ulong* stat = stackalloc ulong[StatBytes / sizeof(ulong)];
         fixed (byte* name = Encoding.UTF8.GetBytes(path + "\0"))
         {

@@ -1,4 +1,3 @@
-using Microsoft.Win32.SafeHandles;
 using Samepage.Linux.Host;
 using Samepage.Linux.Interop;
 
@@ -380,7 +379,7 @@ internal sealed class CommandRun : IDisposable
 
     private CallAnswer Decide(in InterceptedCall call, int note)
     {
-        if (call.Number == RunFilter.Ioctl)
+        if (call.Number == KsmCalls.SYS_ioctl)
         {
             return _device.Ioctl(call, note);
         }
@@ -391,7 +390,7 @@ internal sealed class CommandRun : IDisposable
             return new CallAnswer(-Errno.EINVAL);
         }
 
-        return call.Number == RunFilter.Madvise ? Advise(process, call, note) : Control(process, call, note);
+        return call.Number == KsmCalls.SYS_madvise ? Advise(process, call, note) : Control(process, call, note);
     }
 
     // madvise(address, length, MADV_MERGEABLE or MADV_UNMERGEABLE): checks and results in the kernel's order
@@ -414,7 +413,7 @@ internal sealed class CommandRun : IDisposable
         bool unregistered = false;
         foreach (PageRange part in _parts)
         {
-            if ((int)call.A2 == RunFilter.Mergeable)
+            if ((int)call.A2 == KsmCalls.MADV_MERGEABLE)
             {
                 _state.Do(new RunEntry(RunEvent.Register, process.Pid, part.Start, part.End, 0));
             }
@@ -443,7 +442,7 @@ internal sealed class CommandRun : IDisposable
     // prctl(PR_SET_MEMORY_MERGE, on, 0, 0, 0) and prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0), kernel/sys.c.
     private CallAnswer Control(RunProcess process, in InterceptedCall call, int note)
     {
-        bool sets = (int)call.A0 == RunFilter.SetMemoryMerge;
+        bool sets = (int)call.A0 == KsmCalls.PR_SET_MEMORY_MERGE;
         if ((call.A2 | call.A3 | call.A4) != 0 || (!sets && call.A1 != 0))
         {
             return new CallAnswer(-Errno.EINVAL);

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Globalization;
 using Microsoft.Win32.SafeHandles;
 using Samepage.Linux.Interop;
+using static Samepage.Linux.Interop.KsmCalls;
 
 namespace Samepage.Linux.Interception;
 
@@ -18,8 +19,6 @@ internal sealed class KsmDevice(CommandRun run, RunState state, CallNotes notes,
     private const int ApiVersion = 1;
     private const int AreasMax = 256;
     private const int RegionBytes = 24, ShortRegionBytes = 16;
-    private const int SYS_pipe2 = 293;
-    private const short POLLERR = 8;
     private const ulong PagesEnd = 1UL << 35;
 
     private readonly Dictionary<ulong, SafeFileHandle> _areas = [];

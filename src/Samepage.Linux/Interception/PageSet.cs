@@ -78,7 +78,11 @@ internal sealed class PageSet
     {
         for (int i = FirstEndingAtOrAfter(pages.Start + 1); i < _spans.Count && _spans[i].Start < pages.End; i++)
         {
-            yield return _spans[i].Intersect(pages);
+            PageRange part = _spans[i].Intersect(pages);
+            if (!part.IsEmpty)
+            {
+                yield return part;
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 using Samepage.Linux.Interop;
+using static Samepage.Linux.Interop.KsmCalls;
 using static Samepage.Linux.Interop.Seccomp;
 using static Samepage.Linux.Interop.SeccompNotify;
 
@@ -13,17 +14,12 @@ namespace Samepage.Linux.Interception;
 /// </summary>
 internal static class RunFilter
 {
-    /// <summary>x86-64's system call numbers, and advice and options that KSM is asked with.</summary>
-    internal const int Ioctl = 16, Madvise = 28, Prctl = 157, ProcessMadvise = 440;
-
-    internal const int Mergeable = 12, Unmergeable = 13, SetMemoryMerge = 67, GetMemoryMerge = 68;
-
     /// <summary>What all of KSM's ioctl numbers have in their second byte.</summary>
     internal const uint DeviceMagic = 0xAB00, DeviceMagicMask = 0xff00;
 
+    // Numbers of the 32-bit table (arch/x86/entry/syscalls/syscall_32.tbl).
     private const int Madvise32 = 219, Prctl32 = 172;
-    private const uint AUDIT_ARCH_I386 = 0x40000003, X32Bit = 0x40000000;
-    private const int PrSetNoNewPrivileges = 38;
+    private const uint X32Bit = 0x40000000;
     private const int BPF_AND_K = BPF_ALU | BPF_AND | BPF_K;
     private const int DataNumber = 0, DataArch = 4, DataArguments = 16;
 
@@ -44,7 +40,7 @@ internal static class RunFilter
             if (descriptor < 0 && Errno.Last == Errno.EACCES)
             {
                 // Whoever may not administrate the system has to give up gaining privileges by set-user-id programs.
-                Libc.Check(Libc.syscall(RunFilter.Prctl, PrSetNoNewPrivileges, 1), "prctl(PR_SET_NO_NEW_PRIVS)");
+                Libc.Check(Libc.syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1), "prctl(PR_SET_NO_NEW_PRIVS)");
                 descriptor = Set(header);
             }
 
@@ -59,29 +55,29 @@ internal static class RunFilter
         var code = new Assembler();
         code.Load(DataArch).JumpIf(AUDIT_ARCH_X86_64, "x86-64").JumpIf(AUDIT_ARCH_I386, "i386").Go("allow");
         code.Label("x86-64").Load(DataNumber).JumpIfSet(X32Bit, "x32")
-            .JumpIf(Madvise, "madvise").JumpIf(Prctl, "prctl").JumpIf(ProcessMadvise, "process_madvise");
+            .JumpIf(SYS_madvise, "madvise").JumpIf(SYS_prctl, "prctl").JumpIf(SYS_process_madvise, "process_madvise");
         if (device)
         {
-            code.JumpIf(Ioctl, "ioctl");
+            code.JumpIf(SYS_ioctl, "ioctl");
         }
 
         code.Go("allow");
-        code.Label("madvise").LoadArgument(2).JumpIf(Mergeable, "ask").JumpIf(Unmergeable, "ask").Go("allow");
-        code.Label("prctl").LoadArgument(0).JumpIf(SetMemoryMerge, "ask").JumpIf(GetMemoryMerge, "ask").Go("allow");
+        code.Label("madvise").LoadArgument(2).JumpIf(MADV_MERGEABLE, "ask").JumpIf(MADV_UNMERGEABLE, "ask").Go("allow");
+        code.Label("prctl").LoadArgument(0).JumpIf(PR_SET_MEMORY_MERGE, "ask").JumpIf(PR_GET_MEMORY_MERGE, "ask").Go("allow");
         code.Label("process_madvise").LoadArgument(3)
-            .JumpIf(Mergeable, "refuse").JumpIf(Unmergeable, "refuse").Go("allow");
+            .JumpIf(MADV_MERGEABLE, "refuse").JumpIf(MADV_UNMERGEABLE, "refuse").Go("allow");
         if (device)
         {
             code.Label("ioctl").LoadArgument(1).And(DeviceMagicMask).JumpIf(DeviceMagic, "ask").Go("allow");
         }
 
-        code.Label("x32").And(~X32Bit).JumpIf(Madvise, "other madvise").JumpIf(Prctl, "other prctl").Go("allow");
+        code.Label("x32").And(~X32Bit).JumpIf(SYS_madvise, "other madvise").JumpIf(SYS_prctl, "other prctl").Go("allow");
         code.Label("i386").Load(DataNumber)
             .JumpIf(Madvise32, "other madvise").JumpIf(Prctl32, "other prctl").Go("allow");
         code.Label("other madvise").LoadArgument(2)
-            .JumpIf(Mergeable, "refuse").JumpIf(Unmergeable, "refuse").Go("allow");
+            .JumpIf(MADV_MERGEABLE, "refuse").JumpIf(MADV_UNMERGEABLE, "refuse").Go("allow");
         code.Label("other prctl").LoadArgument(0)
-            .JumpIf(SetMemoryMerge, "refuse").JumpIf(GetMemoryMerge, "refuse").Go("allow");
+            .JumpIf(PR_SET_MEMORY_MERGE, "refuse").JumpIf(PR_GET_MEMORY_MERGE, "refuse").Go("allow");
         code.Label("ask").Return(SECCOMP_RET_USER_NOTIF);
         code.Label("refuse").Return(SECCOMP_RET_ERRNO | Errno.EINVAL);
         code.Label("allow").Return(SECCOMP_RET_ALLOW);

@@ -54,11 +54,10 @@ internal readonly record struct RunEntry(RunEvent Event, int Pid, ulong A, ulong
 /// Events of one command in a memory file, so that they outlive the daemon: whatever a program was told is done is in
 /// here before it is told. A daemon killed in the middle of an append has not counted the entry yet.
 /// </summary>
-internal sealed class RunJournal : IDisposable
+internal sealed unsafe class RunJournal : IDisposable
 {
     private const int HeaderBytes = 64;
     private const ulong Magic = 0x31_6e_75_72_67_70_6d_73; // "smpgrun1"
-    private static readonly int EntryBytes = Marshal.SizeOf<RunEntry>();
 
     private readonly SharedPages _pages;
     private readonly int _capacity;
@@ -105,7 +104,8 @@ internal sealed class RunJournal : IDisposable
     internal void Append(in RunEntry entry)
     {
         int count = Count;
-        Marshal.StructureToPtr(entry, _pages.Address + HeaderBytes + (count * EntryBytes), fDeleteOld: false);
+        Invariant.Check(count < _capacity);
+        *At(count) = entry;
         Thread.MemoryBarrier();
         Marshal.WriteInt64(_pages.Address, 8, count + 1);
     }
@@ -115,7 +115,7 @@ internal sealed class RunJournal : IDisposable
         int count = Math.Clamp(Count, 0, _capacity);
         for (int i = 0; i < count; i++)
         {
-            yield return Marshal.PtrToStructure<RunEntry>(_pages.Address + HeaderBytes + (i * EntryBytes));
+            yield return Read(i);
         }
     }
 
@@ -125,5 +125,10 @@ internal sealed class RunJournal : IDisposable
         File.Dispose();
     }
 
-    private static long Bytes(int capacity) => HeaderBytes + ((long)capacity * EntryBytes);
+    private static long Bytes(int capacity) => HeaderBytes + ((long)capacity * sizeof(RunEntry));
+
+    private RunEntry Read(int index) => *At(index);
+
+    // SAFETY: every index is below the capacity that the mapping was made for.
+    private RunEntry* At(int index) => (RunEntry*)(_pages.Address + HeaderBytes) + index;
 }

@@ -1,5 +1,6 @@
 using Microsoft.Win32.SafeHandles;
 using Samepage.Linux.Interop;
+using static Samepage.Linux.Interop.Namespaces;
 
 namespace Samepage.Linux.Interception;
 
@@ -10,12 +11,7 @@ namespace Samepage.Linux.Interception;
 internal static class RunNamespace
 {
     private const string Devices = "/dev", DeviceName = "ksm";
-    private const int SYS_mount = 165, SYS_unshare = 272, SYS_mkdirat = 258, SYS_mknodat = 259, SYS_symlinkat = 266,
-        SYS_fchmodat = 268, SYS_open_tree = 428, SYS_move_mount = 429;
-
-    private const int CLONE_NEWNS = 0x20000, MS_REC = 0x4000, MS_SLAVE = 0x80000;
-    private const int OPEN_TREE_CLONE = 1, AT_RECURSIVE = 0x8000, MOVE_MOUNT_F_EMPTY_PATH = 4;
-    private const uint S_IFREG = 0x8000, S_IFCHR = 0x2000, OwnerOnly = 0x180;
+    private const int OwnerOnly = 0x180;
     private const int NullDevice = (1 << 8) | 3; // /dev/null: opens, truncates, and does nothing
 
     /// <summary>Enters a new mount namespace. Mounts made outside still appear inside, but not the other way round.</summary>
@@ -56,8 +52,8 @@ internal static class RunNamespace
 
         using var node = new NativePath(DeviceName);
         int at = (int)fresh.DangerousGetHandle();
-        Libc.Check(Libc.syscall(SYS_mknodat, at, node.Pointer, (nint)(S_IFCHR | OwnerOnly), NullDevice), "mknod");
-        Libc.Check(Libc.syscall(SYS_fchmodat, at, node.Pointer, (nint)OwnerOnly), "chmod");
+        Libc.Check(Libc.syscall(SYS_mknodat, at, node.Pointer, S_IFCHR | OwnerOnly, NullDevice), "mknod");
+        Libc.Check(Libc.syscall(SYS_fchmodat, at, node.Pointer, OwnerOnly), "chmod");
         return CallerFacts.Identity($"{Devices}/{DeviceName}") ?? throw new KernelException("stat /dev/ksm", Errno.Last);
     }
 
@@ -89,7 +85,7 @@ internal static class RunNamespace
             bool isDirectory = entry.Attributes.HasFlag(FileAttributes.Directory);
             long made = isDirectory
                 ? Libc.syscall(SYS_mkdirat, to, name.Pointer, 0x1ed)
-                : Libc.syscall(SYS_mknodat, to, name.Pointer, (nint)(S_IFREG | OwnerOnly));
+                : Libc.syscall(SYS_mknodat, to, name.Pointer, S_IFREG | OwnerOnly);
             if (tree.IsInvalid || made != 0)
             {
                 tree.Dispose(); // gone in the meantime

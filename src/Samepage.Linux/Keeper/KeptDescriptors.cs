@@ -13,7 +13,6 @@ internal sealed class KeptDescriptors(KeeperLedger ledger)
     internal static readonly TimeSpan DaemonAwaited = TimeSpan.FromSeconds(10);
 
     private const string ListenerSuffix = ":listener";
-    private const short POLLHUP = 0x10;
     private DateTimeOffset? _withoutDaemonSince;
 
     internal bool HasListeners =>
@@ -104,6 +103,6 @@ internal sealed class KeptDescriptors(KeeperLedger ledger)
     {
         PollDescriptor one = new() { fd = fd };
         // SAFETY: one entry.
-        return poll(&one, 1, 0) > 0 && (one.revents & POLLHUP) != 0;
+        return poll(&one, 1, 0) > 0 && (one.revents & Interop.KsmCalls.POLLHUP) != 0;
     }
 }

@@ -103,6 +103,10 @@ internal sealed class LiveDaemon : IDisposable
         return text.Length == 0 ? default : JsonDocument.Parse(text).RootElement.Clone();
     }
 
+    /// <summary>A request that may be refused.</summary>
+    public HttpResponseMessage SendRaw(HttpMethod method, string path, string? body = null) =>
+        Send(method, path, body).GetAwaiter().GetResult();
+
     /// <summary>A request whose answer may never come.</summary>
     public void AskAndForget(HttpMethod method, string path, string? body = null) =>
         _ = Send(method, path, body).ContinueWith(task => _ = task.Exception, TaskScheduler.Default);
