@@ -392,4 +392,6 @@ public sealed record StopTimesBucket(double UpToMicroseconds, long Count);
 [JsonSerializable(typeof(PageEventDocument))]
 [JsonSerializable(typeof(PagesDocument))]
 [JsonSerializable(typeof(ProblemDocument))]
+[JsonSerializable(typeof(RunBody))]
+[JsonSerializable(typeof(RunsDocument))]
 internal sealed partial class ApiJson : JsonSerializerContext;

@@ -1,3 +1,5 @@
+using Samepage.Linux.Interception;
+
 namespace Samepage.Daemon;
 
 /// <summary>
@@ -33,6 +35,21 @@ public interface ITargetProvider : IDisposable
 
     /// <summary>How long targets were stopped so far.</summary>
     StopTimes StopTimes();
+
+    /// <summary>Commands under <c>samepage run</c>, those of an earlier daemon included; null where there can be none.
+    /// </summary>
+    /// <param name="changed">To be called from any thread when there is something to carry out.</param>
+    CommandRuns? OpenRuns(Action changed) => null;
+
+    /// <summary>Has the next scan list everything in these pages, written or not.</summary>
+    void ListAgain(ITarget target, IEnumerable<PageRange> pages)
+    {
+    }
+
+    /// <summary>Gives merged pages that the engine has let go of their private copies back. Needs no thread of the target.
+    /// </summary>
+    /// <returns>Pages that are still shared.</returns>
+    long BreakSharing(ITarget target, IEnumerable<PageRange> pages) => 0;
 }
 
 /// <summary>A process that an earlier daemon left merged.</summary>

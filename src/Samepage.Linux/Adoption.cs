@@ -97,7 +97,8 @@ internal sealed record Adoption(string Domain, IReadOnlyList<PageRange>? Ranges,
         }
     }
 
-    /// <summary>The descriptor number of the control area in a process.</summary>
+    /// <summary>The descriptor number of a process's own control area. A forked child has its parent's descriptor, too, until
+    /// it executes another program: that area, its program and its userfaultfds are about the parent's memory.</summary>
     public static int? FindControl(ProcReader proc)
     {
         var numbers = new List<int>();
@@ -109,12 +110,23 @@ internal sealed record Adoption(string Domain, IReadOnlyList<PageRange>? Ranges,
         foreach (int number in numbers)
         {
             if (number > 2 && proc.ReadLink($"fd/{number}") is { } link
-                && link.StartsWith("/memfd:samepage-control", StringComparison.Ordinal))
+                && link.StartsWith("/memfd:samepage-control", StringComparison.Ordinal)
+                && IsAreaOf(proc, number))
             {
                 return number;
             }
         }
 
         return null;
+    }
+
+    private static bool IsAreaOf(ProcReader proc, int number)
+    {
+        using SafeFileHandle area = proc.Open($"fd/{number}", out _);
+        Span<byte> owner = stackalloc byte[2 * sizeof(ulong)];
+        return !area.IsInvalid && Fcntl.Read(area, owner, ControlLayout.TargetPid) == owner.Length
+            && proc.TryReadStat(new ProcBuffer(), out ProcessStat stat)
+            && BitConverter.ToUInt64(owner) == (ulong)proc.Pid
+            && BitConverter.ToUInt64(owner[sizeof(ulong)..]) == stat.StartTicks;
     }
 }

@@ -180,6 +180,8 @@ public sealed partial class LiveTarget : ITarget, IDisposable
         try
         {
             adoption.Write(control);
+            control.SetHeader(ControlLayout.TargetPid, (ulong)process.Pid);
+            control.SetHeader(ControlLayout.TargetStartTicks, process.StartTicks);
             int descriptor = (int)store.ReadOnlyDescriptor.DangerousGetHandle();
             machine.Tracer.Run(_ =>
             {

@@ -5,15 +5,16 @@ public sealed partial class Engine
 {
     /// <summary>Replaces the spans a target is restricted to. Pages outside are forgotten: un-merge them before.</summary>
     /// <param name="target">A registered target.</param>
-    /// <param name="ranges">Spans to merge in from now on: any order, may overlap, at least one.</param>
+    /// <param name="ranges">Spans to merge in from now on: any order, may overlap; null for everything mergeable. Pages
+    /// that come in count as changed only if the machine lists them again.</param>
     /// <exception cref="ArgumentException">The target is not registered here.</exception>
-    public void SetRanges(RegisteredTarget target, IReadOnlyList<PageRange> ranges)
+    public void SetRanges(RegisteredTarget target, IReadOnlyList<PageRange>? ranges)
     {
         ArgumentNullException.ThrowIfNull(target);
-        ArgumentNullException.ThrowIfNull(ranges);
         _ = Chosen([target]);
-        target.Restrict(Normalize(ranges)!);
+        target.Restrict(Normalize(ranges));
         target.Refresh(force: true, _added);
+        target.Cursor.Rewind();
         _shared.Adopt(target, _added);
         _state.TrimUnstable(atOnce: false);
     }

@@ -147,7 +147,7 @@ public sealed class RegisteredTarget
     }
 
     /// <summary>Other spans are asked for from now on; <see cref="Refresh"/> puts them into force.</summary>
-    internal void Restrict(IReadOnlyList<PageRange> ranges)
+    internal void Restrict(IReadOnlyList<PageRange>? ranges)
     {
         Ranges = ranges;
         _rangesChanged = true;

@@ -30,6 +30,9 @@ internal static class Requests
     internal static byte[] Attach(this DaemonClient client, AttachBody body) =>
         client.Get("POST", "/v1/targets", JsonSerializer.SerializeToUtf8Bytes(body, ApiJson.Default.AttachBody));
 
+    internal static byte[] AddRun(this DaemonClient client, RunBody body) =>
+        client.Get("POST", "/v1/runs", JsonSerializer.SerializeToUtf8Bytes(body, ApiJson.Default.RunBody));
+
     internal static byte[] SetKnob(this DaemonClient client, string name, string value) =>
         client.Get(
             "PUT",

@@ -8,13 +8,13 @@ using Samepage.Linux.Interop;
 namespace Samepage.Cli.Verbs;
 
 /// <summary>
-/// Becomes a command whose memory is merged from its start on. The daemon learns this process's id beforehand and
-/// attaches when the connection closes, which the kernel does at the execve; so pid, parent, terminal and exit code are
-/// the command's own, and nothing of ours stands in between.
+/// Becomes a command whose KSM calls are answered (or, with --all, whose memory is merged from its start on). The
+/// daemon learns this process's id and gets the system call filter's listener beforehand; then this process executes the
+/// command, so pid, parent, terminal and exit code are the command's own, and nothing of ours stands in between.
 /// </summary>
 internal static class RunVerb
 {
-    private static readonly string[] OptionsWithValue = ["--domain", "--socket"];
+    private static readonly string[] OptionsWithValue = ["--domain", "--socket", "--admin-view"];
 
     internal static Command Create(Terminal terminal)
     {
@@ -24,26 +24,31 @@ internal static class RunVerb
         var domain = AttachVerb.Domain();
         var all = new Option<bool>("--all")
         {
-            Description = "Merge all memory of the command and of its children that can be merged",
+            Description = "Merge all memory of the command and of its children that can be merged, asked for or not",
+        };
+        var device = new Option<bool>("--dev-ksm")
+        {
+            Description = "Give the command a /dev/ksm as of 2009, in a mount namespace of its own",
+        };
+        var view = new Option<string?>("--admin-view")
+        {
+            Description = "Show the command these files at /sys/kernel/mm/ksm: modern, merged or v4",
+            HelpName = "VIEW",
         };
         var command = new Argument<string[]>("COMMAND")
         {
             Description = "The command and its arguments",
             Arity = ArgumentArity.OneOrMore,
         };
-        var verb = new Command("run", "Run a command and merge its memory.") { all, domain, socket, json, command };
+        var verb = new Command("run", "Run a command and merge what it registers by KSM's calls, or all it has.")
+        {
+            all, device, view, domain, socket, json, command,
+        };
         verb.SetAction(parsed => CommandLine.Guard(terminal, () =>
         {
-            if (!parsed.GetValue(all))
-            {
-                throw new RequestException(
-                    ExitCode.Usage,
-                    "run merges everything a command has, or nothing: say --all (samepage run --all -- COMMAND)");
-            }
-
             Domains.Check(parsed.GetValue(domain));
-            return Become(
-                parsed.GetRequiredValue(command), parsed.GetRequiredValue(socket), parsed.GetValue(domain));
+            return Become(parsed.GetRequiredValue(command), parsed.GetRequiredValue(socket), new Wishes(
+                parsed.GetValue(domain), parsed.GetValue(all), parsed.GetValue(device), parsed.GetValue(view)));
         }));
         return verb;
     }
@@ -73,19 +78,14 @@ internal static class RunVerb
         return args;
     }
 
-    private static int Become(string[] command, string socket, string? domain)
+    private static int Become(string[] command, string socket, Wishes wishes)
     {
         var program = ProgramReplacement.Find(command[0])
             ?? throw new RequestException(ExitCode.NotFound, $"there is no program {command[0]}");
         using var client = DaemonStarter.Connect(socket);
-        client.Attach(new AttachBody
-        {
-            Pid = Environment.ProcessId,
-            Domain = domain,
-            FollowChildren = true,
-            AfterExec = true,
-        });
+        var announced = CommandStart.Prepare(client, wishes);
         var errno = ProgramReplacement.Execute(program, ProgramReplacement.LastArguments(command.Length));
+        GC.KeepAlive(announced);
         throw errno == Errno.EACCES
             ? new RequestException(ExitCode.NotPermitted, $"{program} may not be executed")
             : new RequestException(ExitCode.Failed, $"{program} could not be executed (errno {errno})");

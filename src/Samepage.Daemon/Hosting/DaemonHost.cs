@@ -104,6 +104,7 @@ public static class DaemonHost
     {
         app.MapStatus();
         app.MapTargets();
+        app.MapRuns();
         app.MapMerge();
         app.MapKnobs();
         app.MapMounts();
@@ -119,7 +120,17 @@ public static class DaemonHost
             services.GetRequiredService<EventHub>(),
             services.GetRequiredService<ILoggerFactory>().CreateLogger("Samepage.Daemon.Targets"),
             serveLookers,
-            Seed());
+            Seed(),
+            RunsChanged(services.GetRequiredService<EngineLoop>()));
+
+    // The answer of the loop is awaited by nobody: should it be full, the next look around comes anyway.
+    private static Action RunsChanged(EngineLoop loop) => () => loop.Ask(
+        supervisor =>
+        {
+            supervisor.CarryOutRequests();
+            return true;
+        },
+        CancellationToken.None).ContinueWith(task => _ = task.Exception, TaskScheduler.Default);
 
     // From the kernel directly: the framework's generator loads OpenSSL for it, 7 MB that the daemon would keep.
     private static ulong Seed()

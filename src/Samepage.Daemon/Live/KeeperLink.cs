@@ -1,5 +1,6 @@
 using Microsoft.Win32.SafeHandles;
 using Samepage.Linux;
+using Samepage.Linux.Interception;
 using Samepage.Linux.Keeper;
 
 namespace Samepage.Daemon.Live;
@@ -9,13 +10,14 @@ namespace Samepage.Daemon.Live;
 /// within a second when it dies, with everything announced anew. Used by the engine's thread; the watcher that notices
 /// a keeper's death comes on a thread of its own, hence the lock.
 /// </summary>
-public sealed class KeeperLink : IMergedMemoryKeeper, IStateKeeper, IDisposable
+public sealed class KeeperLink : IMergedMemoryKeeper, IStateKeeper, IDescriptorKeeper, IDisposable
 {
     private readonly Lock gate = new();
     private readonly KeeperStartInfo start;
     private readonly IReadOnlyList<string> daemonCommand;
     private readonly Dictionary<int, (ulong StartTicks, int Descriptor)> targets = [];
     private readonly Dictionary<string, int> stores = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, SafeFileHandle> kept = new(StringComparer.Ordinal);
     private KeeperClient? client;
     private string? state;
     private bool leaving;
@@ -85,6 +87,51 @@ public sealed class KeeperLink : IMergedMemoryKeeper, IStateKeeper, IDisposable
         lock (gate)
         {
             return Find()?.TakeStore(domain);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Keep(string name, SafeFileHandle descriptor)
+    {
+        ArgumentNullException.ThrowIfNull(descriptor);
+        lock (gate)
+        {
+            Connected().Keep(name, (int)descriptor.DangerousGetHandle());
+            kept[name] = descriptor;
+        }
+    }
+
+    /// <inheritdoc/>
+    public void LetGo(string name)
+    {
+        lock (gate)
+        {
+            kept.Remove(name);
+            Quietly(keeper => keeper.LetGo(name));
+        }
+    }
+
+    /// <inheritdoc/>
+    public IReadOnlyList<string> Kept()
+    {
+        lock (gate)
+        {
+            return Find()?.List().Kept ?? [];
+        }
+    }
+
+    /// <inheritdoc/>
+    public SafeFileHandle? TakeKept(string name)
+    {
+        lock (gate)
+        {
+            SafeFileHandle? taken = Find()?.TakeKept(name);
+            if (taken is not null)
+            {
+                kept[name] = taken;
+            }
+
+            return taken;
         }
     }
 
@@ -186,6 +233,14 @@ public sealed class KeeperLink : IMergedMemoryKeeper, IStateKeeper, IDisposable
         foreach (var (domain, descriptor) in stores)
         {
             connected.Store(domain, descriptor);
+        }
+
+        foreach (var (name, descriptor) in kept)
+        {
+            if (!descriptor.IsClosed)
+            {
+                connected.Keep(name, (int)descriptor.DangerousGetHandle());
+            }
         }
 
         foreach (var (pid, target) in targets)

@@ -1,6 +1,7 @@
 using Samepage.Daemon.Hosting;
 using Samepage.Linux;
 using Samepage.Linux.Host;
+using Samepage.Linux.Interception;
 using Samepage.Linux.Proc;
 
 namespace Samepage.Daemon.Live;
@@ -10,7 +11,13 @@ public sealed class LiveTargets : ITargetProvider
 {
     private readonly LiveMachine machine;
 
-    private LiveTargets(LiveMachine machine) => this.machine = machine;
+    private readonly IMergedMemoryKeeper keeper;
+
+    private LiveTargets(LiveMachine machine, IMergedMemoryKeeper keeper)
+    {
+        this.machine = machine;
+        this.keeper = keeper;
+    }
 
     /// <inheritdoc/>
     public IMachine Machine => machine;
@@ -21,7 +28,7 @@ public sealed class LiveTargets : ITargetProvider
         Asking(() =>
         {
             KernelFeatures.Probe().ThrowIfUnusable();
-            return new LiveTargets(LiveMachine.Open(new LiveMachineOptions { Keeper = keeper }));
+            return new LiveTargets(LiveMachine.Open(new LiveMachineOptions { Keeper = keeper }), keeper);
         });
 
     /// <inheritdoc/>
@@ -67,9 +74,27 @@ public sealed class LiveTargets : ITargetProvider
     }
 
     /// <inheritdoc/>
+    public CommandRuns? OpenRuns(Action changed) =>
+        keeper is IDescriptorKeeper descriptors ? new CommandRuns(descriptors, changed) : null;
+
+    /// <inheritdoc/>
+    public void ListAgain(ITarget target, IEnumerable<PageRange> pages)
+    {
+        foreach (var range in pages)
+        {
+            ((LiveTarget)target).ListAgain(range);
+        }
+    }
+
+    /// <inheritdoc/>
+    public long BreakSharing(ITarget target, IEnumerable<PageRange> pages) =>
+        pages.Sum(range => ((LiveTarget)target).BreakSharing(range));
+
+    /// <inheritdoc/>
     public void Dispose() => machine.Dispose();
 
-    private static T Asking<T>(Func<T> action)
+    /// <summary>Turns refusals of the live machine into the daemon's.</summary>
+    internal static T Asking<T>(Func<T> action)
     {
         try
         {

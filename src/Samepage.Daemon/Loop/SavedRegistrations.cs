@@ -19,7 +19,8 @@ internal sealed class SavedRegistrations(
         {
             // pages_to_scan turns the advisor off when it is set: it has to come before advisor_mode, as it does here.
             Knobs = knobs.All.ToDictionary(knob => knob.Name, knob => knobs.Get(knob.Name)),
-            Targets = [.. supervisor.Engine.Targets.Select(target => new SavedTarget(
+            Targets = [.. supervisor.Engine.Targets.Where(target => !supervisor.IsRequested(target.Target.Pid))
+                .Select(target => new SavedTarget(
                 target.Target.Pid,
                 ProcessFacts.StartTime(target.Target.Pid) ?? 0,
                 target.Domain,

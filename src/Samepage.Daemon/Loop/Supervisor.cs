@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using Samepage.Daemon.Api;
+using Samepage.Linux.Interception;
 using Samepage.Linux.Interop;
 
 namespace Samepage.Daemon.Loop;
@@ -13,6 +14,8 @@ public sealed partial class Supervisor : IDisposable
     /// <summary>Most processes that can be attached at once.</summary>
     public const int TargetsMax = 4096;
 
+    private static readonly PageRange Everything = new(0, 1UL << 35);
+
     private readonly ITargetProvider provider;
     private readonly IStateKeeper keeper;
     private readonly EventHub events;
@@ -20,6 +23,7 @@ public sealed partial class Supervisor : IDisposable
     private readonly Action serveLookers;
     private readonly Engine engine;
     private readonly FollowedProcesses followed;
+    private readonly RequestedTargets? requested;
 
     /// <summary>Opens with what the keeper has kept and what an earlier daemon left behind.</summary>
     /// <param name="provider">Where targets come from; disposed with this.</param>
@@ -28,13 +32,15 @@ public sealed partial class Supervisor : IDisposable
     /// <param name="log">Log.</param>
     /// <param name="serveLookers">Called in the middle of long work, when counters are consistent.</param>
     /// <param name="seed">Seed of the digests: secret and new for every daemon.</param>
+    /// <param name="runsChanged">Has <see cref="CarryOutRequests"/> called soon; may come from any thread.</param>
     public Supervisor(
         ITargetProvider provider,
         IStateKeeper keeper,
         EventHub events,
         ILogger log,
         Action serveLookers,
-        ulong seed)
+        ulong seed,
+        Action? runsChanged = null)
     {
         ArgumentNullException.ThrowIfNull(provider);
         this.provider = provider;
@@ -45,13 +51,21 @@ public sealed partial class Supervisor : IDisposable
         engine = new Engine(provider.Machine, new Knobs(), seed);
         followed = new FollowedProcesses(TryAttachFollowed);
         new SavedRegistrations(this, keeper, provider, log).Restore();
+        if (provider.OpenRuns(runsChanged ?? (() => { })) is { } runs)
+        {
+            requested = new RequestedTargets(this, provider, runs, log);
+        }
     }
 
     internal Engine Engine => engine;
 
     internal FollowedProcesses Followed => followed;
 
-    internal bool HasTargets => engine.Targets.Count > 0 || followed.Any;
+    internal bool HasTargets => engine.Targets.Count > 0 || followed.Any || requested?.Runs.Any == true;
+
+    /// <summary>Commands under <c>samepage run</c>.</summary>
+    internal CommandRuns Runs => requested?.Runs
+        ?? throw new RequestException(ExitCode.HostNotSupported, "this daemon cannot watch over commands");
 
     internal TimeSpan Step() => engine.Step();
 
@@ -60,6 +74,7 @@ public sealed partial class Supervisor : IDisposable
     {
         var changed = ForgetEnded();
         changed |= followed.Look(pid => Find(pid) is not null);
+        changed |= requested?.LookAround() == true;
         if (changed)
         {
             Save();
@@ -225,6 +240,28 @@ public sealed partial class Supervisor : IDisposable
         Tell("attached", $"process {pid} ({target.Name}) is attached in domain {registered.Domain}", pid);
         return registered;
     }
+
+    /// <summary>Takes a process under care that has asked for it by itself, for the pages it named.</summary>
+    internal RegisteredTarget RegisterRequested(int pid, string? domain, IReadOnlyList<PageRange>? pages)
+    {
+        // At the machine without any ranges: they change with every call, and the next daemon learns them from the run.
+        var target = Register(pid, domain, []);
+        provider.ListAgain(target.Target, pages ?? [Everything]);
+        engine.SetRanges(target, pages);
+        return target;
+    }
+
+    /// <summary>Carries out what programs have asked for by KSM's own calls.</summary>
+    internal void CarryOutRequests()
+    {
+        if (requested?.CarryOut() == true)
+        {
+            Save();
+        }
+    }
+
+    /// <summary>True when a process is attached because it asked for it by itself.</summary>
+    internal bool IsRequested(int pid) => requested?.Owns(pid) == true;
 
     /// <summary>The daemon ends on purpose.</summary>
     internal void Close(bool unmerge)

@@ -35,6 +35,14 @@ internal static unsafe partial class Pidfd
         return Pidfd.poll(&poll, 1, 0) == 1;
     }
 
+    /// <summary>True when a descriptor reports one of <paramref name="events"/> (POLLHUP, POLLERR) now.</summary>
+    internal static bool HasHungUp(SafeFileHandle descriptor, short events)
+    {
+        pollfd poll = new() { fd = (int)descriptor.DangerousGetHandle() };
+        // SAFETY: one structure on the stack, and the count says one.
+        return Pidfd.poll(&poll, 1, 0) == 1 && (poll.revents & events) != 0;
+    }
+
     [LibraryImport("libc", SetLastError = true)]
     private static partial int poll(pollfd* descriptors, nuint count, int timeoutMilliseconds);
 }

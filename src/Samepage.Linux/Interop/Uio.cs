@@ -15,6 +15,10 @@ internal static unsafe partial class Uio
     }
 
     [LibraryImport("libc", SetLastError = true)]
+    internal static partial nint process_vm_writev(
+        int pid, iovec* local, nuint localCount, iovec* remote, nuint remoteCount, nuint flags);
+
+    [LibraryImport("libc", SetLastError = true)]
     internal static partial nint process_vm_readv(
         int pid, iovec* local, nuint localCount, iovec* remote, nuint remoteCount, nuint flags);
 }

@@ -23,7 +23,11 @@ public readonly record struct KeeperTarget(int Pid, ulong StartTime, int Fd);
 /// <param name="Domains">Domains whose store it keeps open.</param>
 /// <param name="Descriptors">Userfaultfds, those of forked children included.</param>
 public sealed record KeeperContents(
-    IReadOnlyList<KeeperTarget> Targets, IReadOnlyList<string> Domains, int Descriptors);
+    IReadOnlyList<KeeperTarget> Targets, IReadOnlyList<string> Domains, int Descriptors)
+{
+    /// <summary>Names of other descriptors it keeps open.</summary>
+    public IReadOnlyList<string> Kept { get; init; } = [];
+}
 
 /// <summary>The keeper refused a request or cannot be reached.</summary>
 public sealed class KeeperException(string message) : IOException(message);
@@ -178,11 +182,32 @@ public sealed class KeeperClient : IDisposable
             : throw new KeeperException($"cannot take the store of {domain} from keeper {KeeperPid} (errno {-fd})");
     }
 
+    /// <summary>Has the keeper hold descriptor <paramref name="fd"/> of this process under a name.</summary>
+    public void Keep(string name, int fd) =>
+        Call(Text($"KEEP {Uri.EscapeDataString(name)} {Environment.ProcessId} {fd}"));
+
+    /// <summary>Has the keeper let go of it. False if it was not held.</summary>
+    public bool LetGo(string name) => TryCall("LET-GO " + Uri.EscapeDataString(name), out _);
+
+    /// <summary>A duplicate of what the keeper holds under a name, or null.</summary>
+    public SafeFileHandle? TakeKept(string name)
+    {
+        if (!TryCall("TAKE-KEPT " + Uri.EscapeDataString(name), out string answer))
+        {
+            return null;
+        }
+
+        int fd = PidfdGetfd(_keeper, Whole(answer.Split(' ')[1]));
+        return fd >= 0 ? new SafeFileHandle(fd, ownsHandle: true)
+            : throw new KeeperException($"cannot take {name} from keeper {KeeperPid} (errno {-fd})");
+    }
+
     /// <summary>What the keeper holds.</summary>
     public KeeperContents List()
     {
         var targets = new List<KeeperTarget>();
         var domains = new List<string>();
+        var kept = new List<string>();
         int descriptors = 0;
         foreach (string word in Call("LIST").Split(' '))
         {
@@ -197,13 +222,17 @@ public sealed class KeeperClient : IDisposable
             {
                 domains.Add(Uri.UnescapeDataString(value));
             }
+            else if (word.StartsWith("kept=", StringComparison.Ordinal))
+            {
+                kept.Add(Uri.UnescapeDataString(value));
+            }
             else if (word.StartsWith("descriptors=", StringComparison.Ordinal))
             {
                 descriptors = Whole(value);
             }
         }
 
-        return new KeeperContents(targets, domains, descriptors);
+        return new KeeperContents(targets, domains, descriptors) { Kept = kept };
     }
 
     /// <summary>Counters by name: faults, pages, wakes, forks, dropped, descriptors, allocated (bytes).</summary>

@@ -31,6 +31,7 @@ internal static class KeeperLog
 internal static class KeeperFiles
 {
     internal const string UserfaultfdLink = "anon_inode:[userfaultfd]";
+    internal const string ListenerLink = "anon_inode:seccomp notify";
 
     // Large enough for struct stat of any architecture; device and inode come first in all 64-bit ones.
     private const int StatBytes = 256;

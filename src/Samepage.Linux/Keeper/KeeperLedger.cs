@@ -10,6 +10,10 @@ internal readonly record struct LedgerTarget(int Pid, ulong StartTime, int Targe
 /// <summary>A store's file; <see cref="Fd"/> is ours.</summary>
 internal readonly record struct LedgerStore(string Domain, int Fd, FileIdentity Identity);
 
+/// <summary>A descriptor held under a name; <see cref="Fd"/> is ours, and after a keeper's death still its number in the
+/// holder's table. <see cref="Link"/> says what it is.</summary>
+internal readonly record struct LedgerDescriptor(string Name, int Fd, string Link);
+
 /// <summary>
 /// What the keeper knows besides the descriptors themselves: which is whose, and the daemon's state text. Written to a
 /// memfd after every change, so that it too outlives the keeper in the holder's descriptor table. A new version is
@@ -28,6 +32,8 @@ internal sealed class KeeperLedger : IDisposable
     internal List<LedgerTarget> Targets { get; } = [];
 
     internal Dictionary<string, LedgerStore> Stores { get; } = new(StringComparer.Ordinal);
+
+    internal Dictionary<string, LedgerDescriptor> Kept { get; } = new(StringComparer.Ordinal);
 
     internal byte[] State { get; set; } = [];
 
@@ -77,6 +83,7 @@ internal sealed class KeeperLedger : IDisposable
         _version = version;
         Targets.Clear();
         Stores.Clear();
+        Kept.Clear();
         State = [];
         DaemonCommand = [];
         foreach (string line in lines[2..^1])
@@ -108,6 +115,11 @@ internal sealed class KeeperLedger : IDisposable
                 string domain = Uri.UnescapeDataString(words[1]);
                 Stores[domain] = new LedgerStore(domain, -1, new FileIdentity(Number(words[2]), Number(words[3])));
                 break;
+            case "kept":
+                string name = Uri.UnescapeDataString(words[1]);
+                Kept[name] = new LedgerDescriptor(
+                    name, int.Parse(words[2], CultureInfo.InvariantCulture), Uri.UnescapeDataString(words[3]));
+                break;
             case "daemon":
                 DaemonCommand = [.. words.Skip(1).Select(Uri.UnescapeDataString)];
                 break;
@@ -134,6 +146,11 @@ internal sealed class KeeperLedger : IDisposable
         {
             text.Append(plain, $"store {Uri.EscapeDataString(store.Domain)} ")
                 .Append(plain, $"{store.Identity.Device} {store.Identity.Inode}\n");
+        }
+
+        foreach (LedgerDescriptor kept in Kept.Values)
+        {
+            text.Append(plain, $"kept {Uri.EscapeDataString(kept.Name)} {kept.Fd} {Uri.EscapeDataString(kept.Link)}\n");
         }
 
         if (DaemonCommand.Count > 0)

@@ -18,6 +18,9 @@ internal enum KeeperVerb
     StatePut,
     StateGet,
     Stats,
+    Keep,
+    LetGo,
+    TakeKept,
 }
 
 /// <summary>One parsed request. Which numbers and texts are there depends on the verb.</summary>
@@ -37,10 +40,13 @@ internal sealed record KeeperRequest(KeeperVerb Verb, int Pid = 0, ulong StartTi
 /// STORE DOMAIN PID FD         keep the store open that PID (the daemon) has as FD
 /// DROP-STORE DOMAIN
 /// TAKE-STORE DOMAIN           ok PID FD: where to get it with pidfd_getfd
-/// LIST                        ok target=PID,START,FD ... store=DOMAIN ... descriptors=N
+/// LIST                        ok target=PID,START,FD ... store=DOMAIN ... kept=NAME ... descriptors=N
 /// STATE-PUT N + N bytes       ok
 /// STATE-GET                   ok N + N bytes
 /// STATS                       ok name=value ...
+/// KEEP NAME PID FD            hold a duplicate of PID's descriptor FD (a seccomp listener and what belongs to it)
+/// LET-GO NAME
+/// TAKE-KEPT NAME              ok PID FD: where to get it with pidfd_getfd
 /// </code>
 /// </summary>
 internal static class KeeperProtocol
@@ -79,6 +85,9 @@ internal static class KeeperProtocol
             "DROP" => words.Length == 2 && Pid(words[1], out int pid)
                 ? (new KeeperRequest(KeeperVerb.Drop, pid), null) : (null, "DROP needs a process id"),
             "STORE" => Store(words),
+            "KEEP" => Keep(words),
+            "LET-GO" => DomainOnly(words, KeeperVerb.LetGo),
+            "TAKE-KEPT" => DomainOnly(words, KeeperVerb.TakeKept),
             "DROP-STORE" => DomainOnly(words, KeeperVerb.DropStore),
             "TAKE-STORE" => DomainOnly(words, KeeperVerb.TakeStore),
             "STATE-PUT" => words.Length == 2 && Number(words[1], KeeperLedger.StateBytesMax, out ulong bytes)
@@ -126,9 +135,15 @@ internal static class KeeperProtocol
             ? (new KeeperRequest(KeeperVerb.Store, pid, Fd: (int)fd, Domain: domain), null)
             : (null, "STORE needs a domain, a process id and a descriptor number");
 
+    private static (KeeperRequest?, string?) Keep(string[] words) =>
+        words.Length == 4 && Text(words[1], DomainCharsMax, out string name) && Pid(words[2], out int pid)
+            && Number(words[3], int.MaxValue, out ulong fd)
+            ? (new KeeperRequest(KeeperVerb.Keep, pid, Fd: (int)fd, Domain: name), null)
+            : (null, "KEEP needs a name, a process id and a descriptor number");
+
     private static (KeeperRequest?, string?) DomainOnly(string[] words, KeeperVerb verb) =>
         words.Length == 2 && Text(words[1], DomainCharsMax, out string domain)
-            ? (new KeeperRequest(verb, Domain: domain), null) : (null, $"{words[0]} needs a domain");
+            ? (new KeeperRequest(verb, Domain: domain), null) : (null, $"{words[0]} needs a domain or name");
 
     private static bool Pid(string word, out int pid)
     {

@@ -119,12 +119,13 @@ internal sealed class KeeperServer : IDisposable
         {
             _nextTick = now + TickPeriod;
             _faults.Probe(ProbesPerTick);
+            _service.LookAfterListeners(now);
         }
     }
 
     private bool IsFinished()
     {
-        if (_faults.Count > 0 || _supervisor.HasDaemon)
+        if (_faults.Count > 0 || _supervisor.HasDaemon || _service.HoldsListeners)
         {
             _busyAt = _clock.GetUtcNow();
             return false;

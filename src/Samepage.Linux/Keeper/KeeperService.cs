@@ -10,12 +10,14 @@ internal sealed class KeeperService : IDisposable
     private readonly FaultServer _faults;
     private readonly KeeperLedger _ledger;
     private readonly DaemonSupervisor _supervisor;
+    private readonly KeptDescriptors _kept;
 
     internal KeeperService(FaultServer faults, KeeperLedger ledger, DaemonSupervisor supervisor)
     {
         _faults = faults;
         _ledger = ledger;
         _supervisor = supervisor;
+        _kept = new KeptDescriptors(ledger);
         _faults.Gone = OnGone;
     }
 
@@ -33,16 +35,26 @@ internal sealed class KeeperService : IDisposable
         KeeperVerb.List => List(),
         KeeperVerb.StatePut => StatePut(body),
         KeeperVerb.Stats => Stats(),
+        KeeperVerb.Keep => _kept.Keep(request),
+        KeeperVerb.LetGo => _kept.LetGo(request.Domain),
+        KeeperVerb.TakeKept => _kept.Take(request.Domain),
         _ => $"err {request.Verb} is not answered by a line alone",
     };
 
     internal byte[] State => _ledger.State;
+
+    /// <summary>Commands that wait for answers are held.</summary>
+    internal bool HoldsListeners => _kept.HasListeners;
+
+    /// <summary>Lets go of listeners that nobody uses any more, or that no daemon answers.</summary>
+    internal void LookAfterListeners(DateTimeOffset now) => _kept.Look(now, _supervisor.HasDaemon);
 
     /// <summary>Takes everything that holders of dead keepers still have; the holders can be killed
     /// afterwards.</summary>
     internal int Adopt(IEnumerable<int> holders)
     {
         int adopted = 0;
+        int keptIn = 0;
         var open = new List<(int Holder, int Fd, string Link, FileIdentity Identity)>();
         foreach (int holder in holders)
         {
@@ -54,10 +66,12 @@ internal sealed class KeeperService : IDisposable
             int fd = KeeperFiles.Fetch(file.Holder, file.Fd);
             if (fd >= 0)
             {
-                _ = _ledger.TryLoad(fd);
+                keptIn = _ledger.TryLoad(fd) ? file.Holder : keptIn;
                 _ = close(fd);
             }
         }
+
+        _kept.Adopt(keptIn);
 
         foreach (var file in open.Where(file => file.Link == KeeperFiles.UserfaultfdLink))
         {
@@ -261,6 +275,11 @@ internal sealed class KeeperService : IDisposable
         foreach (string domain in _ledger.Stores.Keys)
         {
             text.Append(" store=").Append(Uri.EscapeDataString(domain));
+        }
+
+        foreach (string name in _ledger.Kept.Keys)
+        {
+            text.Append(" kept=").Append(Uri.EscapeDataString(name));
         }
 
         return text.Append(CultureInfo.InvariantCulture, $" descriptors={_faults.Count}").ToString();

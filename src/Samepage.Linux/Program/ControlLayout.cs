@@ -44,6 +44,8 @@ internal static class ControlLayout
     public const int ReceivedDevice = 0xB0;
     public const int DaemonPid = 0xB8;
     public const int DaemonStartTicks = 0xC0;
+    public const int TargetPid = 0xC8;
+    public const int TargetStartTicks = 0xD0;
 
     // Notifiers (LiveTarget.Notify.cs): the program has placed the pages; we have told everybody; how long it waits.
     public const int Placed = 0xC8;
@@ -73,7 +75,7 @@ internal static class ControlLayout
     public const int TotalBytes = 0x9C000;
 
     /// <summary>The value of <see cref="Version"/>: any change of layout or program makes a new one.</summary>
-    public const uint CurrentVersion = 1;
+    public const uint CurrentVersion = 2;
 }
 
 /// <summary>A saved context: the kernel's user_regs_struct, the signal mask, and whether it may still be needed.</summary>

@@ -55,22 +55,30 @@ public partial class HeaderTests
         ["PagemapScan"] = "#include <stddef.h>\n#include <sys/ioctl.h>\n#include <linux/fs.h>\n",
         ["Seccomp"] = "#include <stddef.h>\n#include <linux/seccomp.h>\n#include <linux/filter.h>\n" +
             "#include <linux/audit.h>\n",
+        ["SeccompNotify"] = "#include <stddef.h>\n#include <sys/ioctl.h>\n#include <sys/syscall.h>\n" +
+            "#include <linux/seccomp.h>\n",
+        ["ProcMap"] = "#include <stddef.h>\n#include <sys/ioctl.h>\n#include <linux/fs.h>\n",
+        ["KsmCalls"] = Common + "#include <linux/kcmp.h>\n#include <linux/audit.h>\n",
+        ["Namespaces"] = "#define _GNU_SOURCE\n#include <stddef.h>\n#include <fcntl.h>\n#include <sched.h>\n" +
+            "#include <sys/mount.h>\n#include <sys/stat.h>\n#include <sys/syscall.h>\n",
         ["Abi"] = Common + "#include <sys/ptrace.h>\n#include <linux/futex.h>\n#include <linux/kcmp.h>\n",
         ["Fuse"] = "#include <stddef.h>\n#include <sys/mount.h>\n#include <sys/syscall.h>\n#include <linux/fuse.h>\n",
         ["FuseDevice"] = Common + "#include <sys/eventfd.h>\n",
         ["Capability"] = "#include <stddef.h>\n#include <sys/syscall.h>\n#include <linux/capability.h>\n",
     };
 
-    /// <summary>Newer than the headers of distributions still in use (6.1), all added by Linux 6.9.</summary>
+    /// <summary>Newer than the headers of distributions still in use (6.1), all added by Linux 6.9, or not needed (PROCMAP_QUERY).</summary>
     [GeneratedRegex(
         "^(PAGEMAP_SCAN|PAGE_IS_.*|PM_SCAN_.*|UFFDIO_MOVE.*|UFFD_FEATURE_(MOVE|WP_ASYNC|POISON|WP_UNPOPULATED)|" +
-        "FUSE_NOTIFY_RESEND|FUSE_HAS_RESEND|USERFAULTFD_IOC_NEW|MFD_EXEC|MFD_NOEXEC_SEAL)$")]
+        "FUSE_NOTIFY_RESEND|FUSE_HAS_RESEND|USERFAULTFD_IOC_NEW|PROCMAP_QUERY.*|SECCOMP_IOCTL_NOTIF_SET_FLAGS|" +
+        "SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP|PR_[SG]ET_MEMORY_MERGE|MFD_EXEC|MFD_NOEXEC_SEAL)$")]
     private static partial Regex MayBeMissing { get; }
 
     /// <summary>Structures that came with one of those.</summary>
     private static readonly Dictionary<string, string> CameWith = new()
     {
         ["page_region"] = "PAGEMAP_SCAN", ["pm_scan_arg"] = "PAGEMAP_SCAN", ["uffdio_move"] = "UFFDIO_MOVE",
+        ["procmap_query"] = "PROCMAP_QUERY",
     };
 
     /// <summary>Names in the kernel's or the C library's spelling; others are our own.</summary>

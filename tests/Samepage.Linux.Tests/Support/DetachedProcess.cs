@@ -140,8 +140,10 @@ internal sealed class DetachedProcess : IDisposable
         if (IsAlive)
         {
             Run("kill", ["-KILL", Pid.ToString(CultureInfo.InvariantCulture)]);
-            WaitForExit(TimeSpan.FromSeconds(20));
         }
+
+        // Also when it has just ended by itself: the shell may be about to write its exit code.
+        WaitForExit(TimeSpan.FromSeconds(20));
 
         System.IO.Directory.Delete(Directory, recursive: true);
     }
