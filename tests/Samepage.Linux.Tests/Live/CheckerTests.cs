@@ -103,7 +103,8 @@ public sealed class CheckerTests
 
         private byte[] Read(string file, ulong offset, int length)
         {
-            using FileStream stream = new($"/proc/{pid}/{file}", FileMode.Open, FileAccess.Read, FileShare.ReadWrite, 0);
+            using FileStream stream = new(
+                $"/proc/{pid}/{file}", FileMode.Open, FileAccess.Read, FileShare.ReadWrite, 0);
             stream.Position = (long)offset;
             var bytes = new byte[length];
             stream.ReadExactly(bytes);
