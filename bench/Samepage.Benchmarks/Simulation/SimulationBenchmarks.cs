@@ -194,8 +194,10 @@ internal static class SimulationBenchmarks
 
     private static long PeakBytes()
     {
-        string line = File.ReadLines("/proc/self/status").First(each => each.StartsWith("VmHWM", StringComparison.Ordinal));
-        return long.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1], CultureInfo.InvariantCulture) * 1024;
+        string line = File.ReadLines("/proc/self/status")
+            .First(each => each.StartsWith("VmHWM", StringComparison.Ordinal));
+        string kibibytes = line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1];
+        return long.Parse(kibibytes, CultureInfo.InvariantCulture) * 1024;
     }
 
     private static void Require(bool condition)

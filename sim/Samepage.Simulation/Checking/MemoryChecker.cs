@@ -131,7 +131,8 @@ public static class MemoryChecker
                 if (!page.IsShared && isUnderCare(process, page.Page) && !lone.TryAdd(page.Reads, where))
                 {
                     wrong.Add(new Violation(
-                        "converged", $"{where} and {lone[page.Reads]} are equal ({page.Reads:x}) in {domain}, not merged"));
+                        "converged",
+                        $"{where} and {lone[page.Reads]} are equal ({page.Reads:x}) in {domain}, and not merged"));
                 }
             }
         }

@@ -40,7 +40,8 @@ public readonly record struct PageContent(ulong First, ulong Second)
         MemoryMarshal.Cast<byte, ulong>(page).Slice(half * HalfWords, HalfWords).Fill(half == 0 ? First : Second);
 
     /// <summary>With one half replaced.</summary>
-    public PageContent With(int half, ulong word) => half == 0 ? this with { First = word } : this with { Second = word };
+    public PageContent With(int half, ulong word) =>
+        half == 0 ? this with { First = word } : this with { Second = word };
 
     public override string ToString() => First == Second ? $"{First:x}" : $"{First:x}/{Second:x}";
 }

@@ -110,7 +110,8 @@ public sealed class RadixTable<T>
     private T[]? Find(ulong page)
     {
         // Beyond the last page nothing exists, and the indices would wrap around.
-        if (page >> (4 * Bits) != 0 || _root[Index(page, 3)] is not object?[] third || third[Index(page, 2)] is not object?[] second
+        if (page >> (4 * Bits) != 0
+            || _root[Index(page, 3)] is not object?[] third || third[Index(page, 2)] is not object?[] second
             || second[Index(page, 1)] is not T[] leaf)
         {
             return null;

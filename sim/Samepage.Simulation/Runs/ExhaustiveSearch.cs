@@ -110,9 +110,9 @@ public sealed class ExhaustiveSearch(ExhaustiveOptions options)
                     wrong = Converge();
                 }
             }
-            catch (Exception e) when (e is InvariantException or InvalidOperationException)
+            catch (Exception e) when (e is not OperationCanceledException)
             {
-                wrong = [new Violation("assertion", e.Message)];
+                wrong = [new Violation("assertion", $"{e.GetType().Name}: {e.Message}")];
             }
 
             return wrong.Count == 0 ? null : new RunFailure(number, wrong[0].Check, wrong[0].What, _log);

@@ -77,9 +77,9 @@ public sealed class SeededRun : IInterleaver
                 failure = FailureOf(Converge());
             }
         }
-        catch (Exception e) when (e is InvariantException or InvalidOperationException or IOException)
+        catch (Exception e) when (e is not OperationCanceledException)
         {
-            failure = new RunFailure(_tick, "assertion", e.Message, [.. _log]);
+            failure = new RunFailure(_tick, "assertion", $"{e.GetType().Name}: {e.Message}", [.. _log]);
         }
 
         return new RunResult(

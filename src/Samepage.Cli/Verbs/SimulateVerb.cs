@@ -13,7 +13,8 @@ internal static class SimulateVerb
     {
         var json = Verb.Json();
         var seed = Number("--seed", "N", "First seed", 1, 0, ulong.MaxValue);
-        var ticks = Number("--ticks", "N", "Scheduler decisions before everything must converge", 1000, 1, 1_000_000_000);
+        var ticks = Number(
+            "--ticks", "N", "Scheduler decisions before everything must converge", 1000, 1, 1_000_000_000);
         var runs = Number("--runs", "N", "Histories to run, with consecutive seeds", 1, 1, 1_000_000);
         var exhaustive = Number(
             "--exhaustive", "ACTIONS", "Run all histories of a small world with up to that many actions", 1, 1, 3);
@@ -27,7 +28,10 @@ internal static class SimulateVerb
         {
             Description = "Tell guests of new pages as today's kernels do",
         };
-        var noFaults = new Option<bool>("--no-faults") { Description = "Only what programs do, nothing else goes wrong" };
+        var noFaults = new Option<bool>("--no-faults")
+        {
+            Description = "Only what programs do, nothing else goes wrong",
+        };
         var verb = new Command("simulate", "Run the engine on a simulated machine, and check everything.")
         {
             seed, ticks, runs, mutant, noFaults, range, mutants, exits, exhaustive, json,

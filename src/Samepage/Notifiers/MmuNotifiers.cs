@@ -112,7 +112,9 @@ public sealed class MmuNotifiers
         return young;
     }
 
-    /// <summary>The address space is gone: releases all notifiers, each once. Nothing is delivered afterwards.</summary>
+    /// <summary>
+    /// The address space is gone: releases all notifiers, each once. Nothing is delivered afterwards.
+    /// </summary>
     public void Release()
     {
         IMmuNotifier[] list = _list;

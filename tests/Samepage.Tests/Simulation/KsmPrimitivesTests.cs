@@ -112,7 +112,8 @@ public class KsmPrimitivesTests
         _machine.Ksm.Put(held);
         _process.Write(0, Base, PageContent.Of(6));
 
-        Assert.Equal([MmuEvent.WriteProtected, MmuEvent.Shared, MmuEvent.Broken], heard.Changes.Select(each => each.Kind));
+        Assert.Equal(
+            [MmuEvent.WriteProtected, MmuEvent.Shared, MmuEvent.Broken], heard.Changes.Select(each => each.Kind));
         Assert.Equal(Change, heard.Changes[1]);
         Assert.Equal(_process.Space.PteOf(Base).Frame, heard.Changes[2].Frame);
 

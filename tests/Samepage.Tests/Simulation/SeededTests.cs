@@ -55,7 +55,9 @@ public class SeededTests(ITestOutputHelper output)
             result.Report,
             StringComparison.Ordinal);
         Assert.EndsWith(
-            "; again: samepage simulate --seed 3 --ticks 500 --mutant NoCompare", result.Report, StringComparison.Ordinal);
+            "; again: samepage simulate --seed 3 --ticks 500 --mutant NoCompare",
+            result.Report,
+            StringComparison.Ordinal);
         RunResult again = new SeededRun(options).Go(null, TestContext.Current.CancellationToken);
         Assert.Equal(result.Failure.Tick, again.Failure?.Tick);
     }
