@@ -51,7 +51,7 @@ public sealed class SessionTests : IDisposable
     }
 
     [Theory]
-    [InlineData("INT")]
+    [InlineData("TERM")]
     [InlineData("KILL")]
     public void A_signal_gets_a_waiting_writer_out(string signal)
     {
