@@ -28,6 +28,7 @@ internal static class EndToEndBenchmarks
         ("idle", IdlePasses.Run),
         ("corunner", CoRunner.Run),
         ("touch", FirstTouch.Run),
+        ("adminfiles", AdminFileCosts.Run),
     ];
 
     /// <summary>Runs one part; nothing is written.</summary>
