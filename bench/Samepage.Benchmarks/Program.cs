@@ -5,6 +5,7 @@ Benchmark[] all =
 [
     new("digest", "digest of pages by tier, beside plain reading, in GB/s", DigestBenchmarks.Run),
     new("index", "insert and lookup in the digest index, in ns and bytes per entry", IndexBenchmarks.Run),
+    new("sim", "the simulated machine: operations per second of one core, memory", SimulationBenchmarks.Run),
     new("footprint", "the daemon's memory, time of samepage status", a => EndToEndBenchmarks.RunPart("footprint", a)),
     new("scan", "(c) pages per CPU second on unique memory, beside ksmd", a => EndToEndBenchmarks.RunPart("scan", a)),
     new("guests", "(d) three virtual machines, beside ksmd", a => EndToEndBenchmarks.RunPart("guests", a)),

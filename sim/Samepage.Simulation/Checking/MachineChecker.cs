@@ -49,7 +49,7 @@ public static class MachineChecker
     {
         PhysicalMemory frames = machine.Memory.Frames;
         var mappings = new int[frames.End];
-        foreach (AddressSpace space in machine.Memory.Spaces)
+        foreach (AddressSpace space in machine.Memory.Spaces.Where(space => space.IsAlive))
         {
             space.Table.ForEachLeaf((_, leaf) =>
             {

@@ -44,16 +44,19 @@ public static class MemoryChecker
     /// <param name="status">The engine's counters.</param>
     /// <param name="targets">The counters of each registered target that is alive.</param>
     /// <param name="registered">The same targets, in the same order.</param>
+    /// <param name="isUnderCare">True for pages of the engine's spans: others it does not count.</param>
     /// <param name="wrong">Receives what does not add up.</param>
     public static void CheckCounters(
         EngineStatus status,
         IReadOnlyList<TargetStatus> targets,
         IReadOnlyList<IObservedProcess> registered,
+        Func<IObservedProcess, ulong, bool> isUnderCare,
         ICollection<Violation> wrong)
     {
         ArgumentNullException.ThrowIfNull(status);
         ArgumentNullException.ThrowIfNull(targets);
         ArgumentNullException.ThrowIfNull(registered);
+        ArgumentNullException.ThrowIfNull(isUnderCare);
         ArgumentNullException.ThrowIfNull(wrong);
         var slots = new HashSet<(string, uint)>();
         long mapped = 0;
@@ -62,7 +65,7 @@ public static class MemoryChecker
             long own = 0;
             foreach (ObservedPage page in registered[i].Observe())
             {
-                if (page.Store is not null)
+                if (page.Store is not null && isUnderCare(registered[i], page.Page))
                 {
                     own++;
                     slots.Add((page.Store, page.Slot));
@@ -108,16 +111,16 @@ public static class MemoryChecker
     /// </summary>
     /// <param name="domain">Name of the domain.</param>
     /// <param name="processes">Its registered processes.</param>
-    /// <param name="mayMerge">True for pages the engine has under its care.</param>
+    /// <param name="isUnderCare">True for pages the engine has under its care.</param>
     /// <param name="wrong">Receives equal pages that are not merged.</param>
     public static void CheckConverged(
         string domain,
         IEnumerable<IObservedProcess> processes,
-        Func<IObservedProcess, ulong, bool> mayMerge,
+        Func<IObservedProcess, ulong, bool> isUnderCare,
         ICollection<Violation> wrong)
     {
         ArgumentNullException.ThrowIfNull(processes);
-        ArgumentNullException.ThrowIfNull(mayMerge);
+        ArgumentNullException.ThrowIfNull(isUnderCare);
         ArgumentNullException.ThrowIfNull(wrong);
         var lone = new Dictionary<UInt128, string>();
         foreach (IObservedProcess process in processes.Where(process => process.IsAlive))
@@ -125,7 +128,7 @@ public static class MemoryChecker
             foreach (ObservedPage page in process.Observe())
             {
                 string where = $"page {page.Page:x} of {process.Name}";
-                if (!page.IsShared && mayMerge(process, page.Page) && !lone.TryAdd(page.Reads, where))
+                if (!page.IsShared && isUnderCare(process, page.Page) && !lone.TryAdd(page.Reads, where))
                 {
                     wrong.Add(new Violation(
                         "converged", $"{where} and {lone[page.Reads]} are equal ({page.Reads:x}) in {domain}, not merged"));

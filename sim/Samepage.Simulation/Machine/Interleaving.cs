@@ -35,7 +35,10 @@ public enum SchedulingPoint
 public interface IInterleaver
 {
     /// <summary>Called by the machine. May do anything to processes, nothing to the engine.</summary>
-    void At(SchedulingPoint point);
+    /// <param name="point">Which moment.</param>
+    /// <param name="process">The process at work on; null at <see cref="SchedulingPoint.StoreWritten"/>.</param>
+    /// <param name="page">The page at work on, where it is one.</param>
+    void At(SchedulingPoint point, SimulatedProcess? process, ulong page);
 }
 
 /// <summary>What can go wrong in the machine without being its fault, by name.</summary>

@@ -13,6 +13,8 @@ public readonly record struct HeldPage(AddressSpace Space, ulong Page, Pte Entry
 /// </summary>
 public sealed class KsmPrimitives(MemoryManager memory, SimulatedMachine machine)
 {
+    private const int FewMappings = 8;
+
     /// <summary>
     /// get_pte: the entry of a virtual address, if a page is present there. Takes a reference on its frame, so
     /// that the frame stays the frame whatever the process does; <see cref="Put"/> gives it back.
@@ -47,14 +49,14 @@ public sealed class KsmPrimitives(MemoryManager memory, SimulatedMachine machine
         uint frame = held.Entry.Frame;
         entry = held.Entry.Without(Pte.WritableBit);
         MappingKey room = default;
-        MappingKey[] keys = memory.Frames.MappingsOf(frame, ref room).ToArray();
+        ReadOnlySpan<MappingKey> keys = memory.Frames.MappingsOf(frame, ref room);
         bool counted = memory.Mutant == Mutant.CountBeforeClear && !IsHeldByOthers(frame);
         if (memory.Mutant == Mutant.CountBeforeClear)
         {
-            machine.Point(SchedulingPoint.Locked);
+            machine.Point(SchedulingPoint.Locked, held);
         }
 
-        var before = new Pte[keys.Length];
+        Span<Pte> before = keys.Length <= FewMappings ? stackalloc Pte[FewMappings] : new Pte[keys.Length];
         for (int i = 0; i < keys.Length; i++)
         {
             AddressSpace space = memory.Spaces[keys[i].Space];
@@ -67,7 +69,7 @@ public sealed class KsmPrimitives(MemoryManager memory, SimulatedMachine machine
             }
         }
 
-        machine.Point(SchedulingPoint.Locked);
+        machine.Point(SchedulingPoint.Locked, held);
         bool free = memory.Mutant switch
         {
             Mutant.CountBeforeClear => counted,

@@ -41,6 +41,12 @@ public enum Mutant
     /// <summary>replace_page does not look whether the entry is still the expected one.</summary>
     ReplacedUnexpected,
 
+    /// <summary>
+    /// The address space is not locked while a page is looked at and replaced: a write and an mprotect between compare
+    /// and replace leave the entry as it was expected.
+    /// </summary>
+    UnlockedReplace,
+
     /// <summary>The shared page is mapped writable.</summary>
     WritableShared,
 

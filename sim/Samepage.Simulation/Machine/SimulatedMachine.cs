@@ -105,6 +105,7 @@ public sealed class SimulatedMachine : IMachine
 
     internal SimulatedProcess Add(AddressSpace space)
     {
+        Invariant.Check(space.Id == _processes.Count);
         var process = new SimulatedProcess(this, space, ++_lastPid);
         _processes.Add(process);
         return process;
@@ -112,7 +113,11 @@ public sealed class SimulatedMachine : IMachine
 
     internal void Add(HypervisorGuest guest) => _guests.Add(guest);
 
-    internal void Point(SchedulingPoint point) => Interleaver?.At(point);
+    internal void Point(SchedulingPoint point, SimulatedProcess? process = null, ulong page = 0) =>
+        Interleaver?.At(point, process, page);
+
+    internal void Point(SchedulingPoint point, in HeldPage held) =>
+        Interleaver?.At(point, _processes[held.Space.Id], held.Page);
 
     internal bool Fires(MachineFault fault) => Faults is not null && Faults(fault);
 

@@ -21,7 +21,7 @@ public sealed partial class SimulatedProcess
             plan.Outcome = !IsAlive ? PlanOutcome.TargetGone : busy ? PlanOutcome.TargetBusy : PlanOutcome.Done;
             while (plan.Outcome == PlanOutcome.Done && plan.DonePages < plan.Count)
             {
-                _machine.Point(SchedulingPoint.Planned);
+                _machine.Point(SchedulingPoint.Planned, this, plan.Start + plan.DonePages);
                 plan.Outcome = ExecuteOne((SimulatedStore)store, plan, plan.DonePages);
                 plan.DonePages += plan.Outcome == PlanOutcome.Done ? 1u : 0;
             }
@@ -72,6 +72,7 @@ public sealed partial class SimulatedProcess
             return PlanOutcome.Vanished;
         }
 
+        Space.IsLocked = _memory.Mutant != Mutant.UnlockedReplace;
         try
         {
             if (held.Entry.IsShared)
@@ -79,14 +80,14 @@ public sealed partial class SimulatedProcess
                 return PlanOutcome.Vanished;
             }
 
-            _machine.Point(SchedulingPoint.Found);
+            _machine.Point(SchedulingPoint.Found, held);
             PlanOutcome equal = ProtectAndCompare(held, frame, out Pte expected);
             if (equal != PlanOutcome.Done)
             {
                 return equal;
             }
 
-            _machine.Point(SchedulingPoint.Compared);
+            _machine.Point(SchedulingPoint.Compared, held);
             if (!_machine.Ksm.ReplacePage(held, expected, frame, change))
             {
                 return IsAlive ? PlanOutcome.ContentChanged : PlanOutcome.TargetGone;
@@ -96,10 +97,11 @@ public sealed partial class SimulatedProcess
         }
         finally
         {
+            Space.IsLocked = false;
             _machine.Ksm.Put(held);
         }
 
-        _machine.Point(SchedulingPoint.Replaced);
+        _machine.Point(SchedulingPoint.Replaced, held);
         return PlanOutcome.Done;
     }
 
@@ -115,7 +117,7 @@ public sealed partial class SimulatedProcess
 
         if (compareFirst)
         {
-            _machine.Point(SchedulingPoint.Compared);
+            _machine.Point(SchedulingPoint.Compared, held);
         }
 
         if (mutant != Mutant.NoWriteProtect && !_machine.Ksm.PageWrprotect(held, out expected))
@@ -123,7 +125,7 @@ public sealed partial class SimulatedProcess
             return PlanOutcome.Pinned;
         }
 
-        _machine.Point(SchedulingPoint.Protected);
+        _machine.Point(SchedulingPoint.Protected, held);
         if (!compareFirst && !IsEqual(held, frame))
         {
             return PlanOutcome.ContentChanged;

@@ -87,7 +87,7 @@ public sealed partial class SimulatedProcess
         _machine.Spend(0, (long)Math.Min(cursor - start, (ulong)Space.Table.Leaves * RadixTable<ulong>.LeafPages));
         if (count > 0)
         {
-            _machine.Point(SchedulingPoint.Listed);
+            _machine.Point(SchedulingPoint.Listed, this, runs[0].Start);
         }
 
         return count;
@@ -144,7 +144,7 @@ public sealed partial class SimulatedProcess
                 }
 
                 // The process runs on: what comes now may be of another time.
-                _machine.Point(SchedulingPoint.HalfRead);
+                _machine.Point(SchedulingPoint.HalfRead, this, page);
                 if (!IsAlive || !TryCopyHalf(page, 1, bytes))
                 {
                     return read;

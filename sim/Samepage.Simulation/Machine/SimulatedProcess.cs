@@ -27,6 +27,12 @@ public sealed partial class SimulatedProcess : ITarget, IObservedProcess
 
     public AddressSpace Space { get; }
 
+    /// <summary>
+    /// True while the machine works at its address space with the lock held: whatever changes areas, fork and exit have
+    /// to wait until it is false again.
+    /// </summary>
+    public bool IsLocked => Space.IsLocked;
+
     /// <summary>Pages held by direct I/O.</summary>
     public IReadOnlyList<PinnedPage> Pins => _pins;
 
@@ -95,6 +101,7 @@ public sealed partial class SimulatedProcess : ITarget, IObservedProcess
     /// <summary>mmap of private memory.</summary>
     public void Map(PageRange range)
     {
+        Invariant.Check(!IsLocked);
         Forget(range);
         _memory.Map(Space, range);
     }
@@ -102,6 +109,7 @@ public sealed partial class SimulatedProcess : ITarget, IObservedProcess
     /// <summary>munmap.</summary>
     public void Unmap(PageRange range)
     {
+        Invariant.Check(!IsLocked);
         Forget(range);
         _memory.Unmap(Space, range);
     }
@@ -114,11 +122,16 @@ public sealed partial class SimulatedProcess : ITarget, IObservedProcess
     }
 
     /// <summary>mprotect.</summary>
-    public void Protect(PageRange range, bool writable) => _memory.Protect(Space, range, writable);
+    public void Protect(PageRange range, bool writable)
+    {
+        Invariant.Check(!IsLocked);
+        _memory.Protect(Space, range, writable);
+    }
 
     /// <summary>mremap to another place, which must not overlap.</summary>
     public void Move(PageRange from, ulong to)
     {
+        Invariant.Check(!IsLocked);
         Forget(new PageRange(to, to + from.Count));
         for (ulong offset = 0; offset < from.Count; offset++)
         {
@@ -143,6 +156,7 @@ public sealed partial class SimulatedProcess : ITarget, IObservedProcess
     /// <summary>A child with the same memory, which nobody has registered.</summary>
     public SimulatedProcess Fork()
     {
+        Invariant.Check(!IsLocked);
         SimulatedProcess child = _machine.Add(_memory.Fork(Space));
         child._written.CopyFrom(_written);
         return child;
@@ -150,6 +164,7 @@ public sealed partial class SimulatedProcess : ITarget, IObservedProcess
 
     public void Exit()
     {
+        Invariant.Check(!IsLocked);
         foreach (PinnedPage pin in _pins)
         {
             _memory.Frames.DropReference(pin.Frame);

@@ -60,6 +60,13 @@ public sealed class SimulatedStore : IPageStore
     {
         for (int i = 0; i < slots.Length; i++)
         {
+            if (IsEmpty(slots[i]))
+            {
+                // A new daemon asks for every slot its predecessor may have used.
+                freed[i] = true;
+                continue;
+            }
+
             uint frame = FrameOf(slots[i]);
             bool mapped = _memory.Frames[frame].Mappings > 0;
             freed[i] = !_machine.Fires(MachineFault.ProofFails)
@@ -78,9 +85,11 @@ public sealed class SimulatedStore : IPageStore
     internal SimulatedStore Reopen() => new(this);
 
     /// <summary>The frame at a slot.</summary>
-    internal uint FrameOf(uint slot) => slot < _frames.Count && _frames[(int)slot] != NoFrame
+    internal uint FrameOf(uint slot) => !IsEmpty(slot)
         ? _frames[(int)slot]
         : throw new InvalidOperationException($"slot {slot} of {Domain} holds nothing");
+
+    private bool IsEmpty(uint slot) => slot >= _frames.Count || _frames[(int)slot] == NoFrame;
 
     private void Write(uint slot, PageContent content)
     {

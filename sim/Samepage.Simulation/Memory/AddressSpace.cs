@@ -30,6 +30,12 @@ public sealed class AddressSpace
     /// <summary>False once the process has exited.</summary>
     internal bool IsAlive { get; set; } = true;
 
+    /// <summary>
+    /// Somebody holds the space's lock for reading: pages may come, change and go, but the areas may not, and
+    /// nobody may fork or exit before he is done (the kernel's mmap_lock).
+    /// </summary>
+    internal bool IsLocked { get; set; }
+
     /// <summary>Pages whose entry is a place in swap.</summary>
     internal long SwappedPages { get; set; }
 

@@ -67,6 +67,8 @@ public sealed partial class MemoryManager
             var pte = new Pte(bits);
             if (pte.IsPresent)
             {
+                // Nobody has listed it at its new place; the kernel too marks what it moves as written.
+                space.Table.Touch(target) |= pte.IsShared ? 0 : Pte.DirtyBit;
                 Frames.MoveMapping(pte.Frame, space.KeyOf(page), space.KeyOf(target));
             }
         }
@@ -82,11 +84,10 @@ public sealed partial class MemoryManager
         foreach (Vma part in space.CutOut(range))
         {
             space.AddVma(part with { IsWritable = writable });
-        }
-
-        if (!writable)
-        {
-            WriteProtect(space, range);
+            if (writable != part.IsWritable)
+            {
+                ChangeEntries(space, part.Range, writable);
+            }
         }
 
         space.Notifiers.InvalidateRangeEnd(notified);
@@ -140,7 +141,9 @@ public sealed partial class MemoryManager
         FlushSpace(space);
     }
 
-    private void WriteProtect(AddressSpace space, PageRange range)
+    /// <summary>Takes the right to write away. What becomes writable is watched for writes from now on, so it counts as
+    /// never listed.</summary>
+    private void ChangeEntries(AddressSpace space, PageRange range, bool writable)
     {
         ulong page = range.Start;
         while (space.Table.NextLeaf(ref page, range.End) is { } leaf)
@@ -149,9 +152,11 @@ public sealed partial class MemoryManager
             for (; page < end; page++)
             {
                 ref ulong entry = ref leaf[page % RadixTable<ulong>.LeafPages];
-                if (new Pte(entry).IsPresent)
+                var pte = new Pte(entry);
+                if (pte.IsPresent)
                 {
-                    entry &= ~Pte.WritableBit;
+                    entry = writable && !pte.IsShared ? pte.With(Pte.DirtyBit).Bits
+                        : pte.Without(Pte.WritableBit).Bits;
                 }
             }
         }

@@ -27,7 +27,7 @@ public sealed class PhysicalMemory
     /// <summary>The frame of zeros.</summary>
     public const uint ZeroFrame = 0;
 
-    private const int SlabShift = 14;
+    private const int SlabShift = 9;
     private const uint SlabMask = (1u << SlabShift) - 1;
     private const ulong Nowhere = ulong.MaxValue;
     private const ulong Many = ulong.MaxValue - 1;

@@ -109,7 +109,8 @@ public sealed class RadixTable<T>
 
     private T[]? Find(ulong page)
     {
-        if (_root[Index(page, 3)] is not object?[] third || third[Index(page, 2)] is not object?[] second
+        // Beyond the last page nothing exists, and the indices would wrap around.
+        if (page >> (4 * Bits) != 0 || _root[Index(page, 3)] is not object?[] third || third[Index(page, 2)] is not object?[] second
             || second[Index(page, 1)] is not T[] leaf)
         {
             return null;

@@ -63,6 +63,14 @@ internal static class Examples
             "samepage set pages_to_scan=1000 sleep_millisecs=20",
             "samepage set run=2                             stop and un-merge everything",
         ],
+        ["simulate"] =
+        [
+            "samepage simulate --seed 7 --ticks 5000        one random history, everything checked after each tick",
+            "samepage simulate --runs 100                   a hundred histories, with the seeds 1 to 100",
+            "samepage simulate --mutants                    machines broken on purpose, and how fast each is caught",
+            "samepage simulate --exits                      exits of guests with change_pte and without",
+            "samepage simulate --exhaustive 1 --json        all histories of a small world with one action",
+        ],
         ["demo-worker"] = ["samepage demo-worker --index 0 --seed 1 --mebibytes 64"],
     };
 

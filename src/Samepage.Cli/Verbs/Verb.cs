@@ -21,6 +21,7 @@ internal static class Verb
         UnmergeVerb.Create(terminal),
         GetVerb.Create(terminal),
         SetVerb.Create(terminal),
+        SimulateVerb.Create(terminal),
         DemoWorkerVerb.Create(),
     ];
 

@@ -18,7 +18,7 @@ public sealed class UsageTests
         string[] designed =
         [
             "demo", "daemon", "doctor", "status", "list", "top", "run", "attach", "detach", "merge", "unmerge", "get",
-            "set",
+            "set", "simulate",
         ];
         IEnumerable<string> shown = CommandLine.Build(Nowhere).Subcommands
             .Where(verb => !verb.Hidden).Select(verb => verb.Name);
@@ -87,6 +87,12 @@ public sealed class UsageTests
     [InlineData("--processes cannot be \"x\": give 2 to 64", "demo", "--processes", "x")]
     [InlineData("--mebibytes cannot be \"0\"", "demo", "--mebibytes", "0")]
     [InlineData("--interval must be", "top", "--interval", "0")]
+    [InlineData("--seed cannot be \"x\": give 0 to 18446744073709551615", "simulate", "--seed", "x")]
+    [InlineData("--ticks cannot be \"0\": give 1 to 1000000000", "simulate", "--ticks", "0")]
+    [InlineData("--runs cannot be \"-1\": give 1 to 1000000", "simulate", "--runs", "-1")]
+    [InlineData("--exhaustive cannot be \"4\": give 1 to 3", "simulate", "--exhaustive", "4")]
+    [InlineData("there is no mutant \"Nix\"", "simulate", "--mutant", "Nix")]
+    [InlineData("give one of --mutants, --exits and --exhaustive", "simulate", "--mutants", "--exits")]
     public void NonsenseIsOneLineAndExitCodeTwo(string saying, params string[] args) =>
         CliResult.Of(args).Bad(2, saying);
 

@@ -1,3 +1,4 @@
+using Samepage.Simulation;
 using Xunit;
 
 namespace Samepage.Tests;
@@ -264,19 +265,17 @@ internal sealed class RandomRun(int seed)
     /// <summary>Of each content, at most one page of each domain is still private.</summary>
     private void CheckConverged()
     {
+        var wrong = new List<Violation>();
         foreach (string domain in Domains)
         {
-            var lone = new HashSet<PageContent>();
-            foreach (RegisteredTarget target in _world.Engine.Targets)
-            {
-                if (target.Domain == domain && target.Target.IsAlive)
-                {
-                    foreach ((ulong page, PageContent content) in ((MemoryProcess)target.Target).Private())
-                    {
-                        Assert.True(lone.Add(content), $"{content} at {page:x} of {target.Target.Pid} is not merged");
-                    }
-                }
-            }
+            MemoryChecker.CheckConverged(
+                domain,
+                _world.Engine.Targets.Where(target => target.Domain == domain)
+                    .Select(target => (IObservedProcess)target.Target),
+                (_, _) => true,
+                wrong);
         }
+
+        Assert.Empty(wrong);
     }
 }

@@ -1,3 +1,4 @@
+using Samepage.Simulation;
 using Xunit;
 
 namespace Samepage.Tests;
@@ -74,25 +75,14 @@ internal sealed class World
 
     private void CheckCounters()
     {
-        EngineStatus status = Status;
-        var targets = Engine.Targets.Where(target => target.Target.IsAlive).ToList();
-        long mapped = targets.Sum(target => ((MemoryProcess)target.Target).StorePages);
-        long slots = targets
-            .SelectMany(target => ((MemoryProcess)target.Target).SlotsMapped().Select(slot => (target.Domain, slot)))
-            .Distinct()
-            .Count();
-        Assert.Equal(slots, status.PagesShared);
-        Assert.Equal(mapped - slots, status.PagesSharing);
-        Assert.Equal((mapped - slots + status.ZeroPages) * PageSize.Bytes, status.BytesSaved);
-        Assert.Equal(status.BytesSaved - status.MetadataBytes, status.ProfitBytes);
-        Assert.Equal(
-            status.StorePages, status.Domains.Sum(domain => (long)Machine.OpenStore(domain.Name).PagesUsed));
-
-        List<TargetStatus> each = [.. Engine.Targets.Select(target => target.Status())];
-        Assert.Equal(mapped, each.Sum(target => target.MergedPages));
-        Assert.Equal(status.ZeroPages, each.Sum(target => target.ZeroPages));
-        Assert.Equal(status.PagesUnshared, each.Sum(target => target.PagesUnshared));
-        Assert.Equal(status.PagesVolatile, each.Sum(target => target.PagesVolatile));
-        Assert.InRange(each.Sum(target => target.BytesSaved), status.BytesSaved - 64, status.BytesSaved + 64);
+        var wrong = new List<Violation>();
+        MemoryChecker.CheckCounters(
+            Status,
+            [.. Engine.Targets.Select(target => target.Status())],
+            [.. Engine.Targets.Select(target => (IObservedProcess)target.Target)],
+            (_, _) => true,
+            wrong);
+        MemoryChecker.CheckStores(Status, domain => Machine.OpenStore(domain).PagesUsed, wrong);
+        Assert.Empty(wrong);
     }
 }

@@ -1,3 +1,5 @@
+using Samepage.Simulation;
+
 namespace Samepage.Tests;
 
 /// <summary>
@@ -101,9 +103,12 @@ public sealed class MemoryMachine : IMachine
         var wrong = new List<string>(_violations);
         foreach (MemoryProcess process in _processes.Where(process => process.IsAlive))
         {
-            process.Check(wrong);
+            process.CheckSlots(wrong);
         }
 
+        var pages = new List<Violation>();
+        MemoryChecker.CheckPages(_processes, pages);
+        wrong.AddRange(pages.Select(violation => violation.What));
         return wrong;
     }
 

@@ -1,3 +1,4 @@
+using Samepage.Simulation;
 using Xunit;
 
 namespace Samepage.Tests;
@@ -6,7 +7,7 @@ namespace Samepage.Tests;
 /// A process of a <see cref="MemoryMachine"/>: what the program in it may do (Write, Read, Drop, Map, Unmap, Move,
 /// Fork, Exit), and what the engine may (<see cref="ITarget"/>).
 /// </summary>
-public sealed partial class MemoryProcess(MemoryMachine machine, int pid) : ITarget
+public sealed partial class MemoryProcess(MemoryMachine machine, int pid) : ITarget, IObservedProcess
 {
     private const int ChunkPages = 512;
 
@@ -164,14 +165,6 @@ public sealed partial class MemoryProcess(MemoryMachine machine, int pid) : ITar
 
     public IReadOnlyList<PageRange> Mapped => _mapped;
 
-    /// <summary>Pages that are neither merged nor all zero and never merged.</summary>
-    public IEnumerable<(ulong Page, PageContent Content)> Private() =>
-        from chunk in _chunks
-        from offset in Enumerable.Range(0, ChunkPages)
-        let entry = chunk.Value[offset]
-        where entry.Backing == Backing.Anonymous
-        select (chunk.Key + (ulong)offset, entry.Content);
-
     /// <summary>A new daemon tracks writes from its own start: every page counts as changed.</summary>
     public void ForgetTracking()
     {
@@ -193,24 +186,45 @@ public sealed partial class MemoryProcess(MemoryMachine machine, int pid) : ITar
 
     public void SetNotMerged(NotMergedReason reason, long pages) => _notMerged[(int)reason] = pages;
 
-    public void Check(List<string> wrong)
+    public void CheckSlots(List<string> wrong)
     {
         foreach ((ulong start, Entry[] entries) in _chunks)
         {
             for (int i = 0; i < entries.Length; i++)
             {
-                ref Entry entry = ref entries[i];
-                if (entry.Backing == Backing.Store && !entry.Store!.SlotsUsed.Contains(entry.Slot))
+                if (IsLost(entries[i]))
                 {
-                    wrong.Add($"{Name} maps slot {entry.Slot} at page {start + (ulong)i:x}, which was given back");
-                }
-                else if (Visible(entry) != entry.Expected)
-                {
-                    wrong.Add($"{Name} reads {Visible(entry)} at page {start + (ulong)i:x}, wrote {entry.Expected}");
+                    wrong.Add($"{Name} maps slot {entries[i].Slot} at page {start + (ulong)i:x}, which was given back");
                 }
             }
         }
     }
+
+    public IEnumerable<ObservedPage> Observe()
+    {
+        foreach ((ulong start, Entry[] entries) in _chunks)
+        {
+            for (int i = 0; i < entries.Length; i++)
+            {
+                Entry entry = entries[i];
+                if ((entry.Backing != Backing.None || entry.Expected != default) && !IsLost(entry))
+                {
+                    PageContent content = Visible(entry);
+                    yield return new ObservedPage(
+                        start + (ulong)i,
+                        new UInt128(entry.Expected.First, entry.Expected.Second),
+                        new UInt128(content.First, content.Second),
+                        entry.Backing == Backing.Store,
+                        entry.Backing == Backing.Anonymous,
+                        entry.Store?.Domain,
+                        entry.Slot);
+                }
+            }
+        }
+    }
+
+    private static bool IsLost(in Entry entry) =>
+        entry.Backing == Backing.Store && !entry.Store!.SlotsUsed.Contains(entry.Slot);
 
     private static PageContent Visible(in Entry entry) => entry.Backing switch
     {

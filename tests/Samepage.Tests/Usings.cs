@@ -1,0 +1,1 @@
+global using PageContent = Samepage.Simulation.PageContent;
