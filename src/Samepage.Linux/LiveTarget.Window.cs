@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.InteropServices;
 using Samepage.Linux.Host;
 using Samepage.Linux.Proc;
@@ -10,6 +11,7 @@ namespace Samepage.Linux;
 public sealed partial class LiveTarget
 {
     private readonly List<int> _tids = [];
+    private readonly ParentThreads _parents;
     private long _nextWriterLook;
     private bool _hasAsyncWriters;
     private int _filterCount;
@@ -34,9 +36,11 @@ public sealed partial class LiveTarget
             // On a busy machine threads need longer to stop; better a longer limit than trying for nothing.
             StopLimitNanoseconds = (long)_machine.Options.StopLimit.TotalNanoseconds << Math.Min(timeOuts, 4),
         };
+        int[] parents = _parents.Current();
         return _machine.Tracer.Run(window =>
         {
             window.SetRestarts(_restarts.Entries);
+            window.SetParents(parents);
             WindowResult result = window.Run(request);
             EndNotifyPoint();
             if (result.Stragglers > 0)
@@ -44,7 +48,7 @@ public sealed partial class LiveTarget
                 TracerThread.EndThreadAfterThis();
             }
 
-            _restarts.Update(window, result);
+            _restarts.Update(window);
             return result;
         }, meanwhile);
     }
@@ -72,8 +76,16 @@ public sealed partial class LiveTarget
         return status;
     }
 
-    private int AnyThread(int attempt) =>
-        _process.Proc.TryReadThreads(_tids) ? _tids[attempt % _tids.Count] : Pid;
+    private int AnyThread(int attempt)
+    {
+        if (!_process.Proc.TryReadThreads(_tids))
+        {
+            return Pid;
+        }
+
+        _parents.Order(_tids);
+        return _tids[attempt % _tids.Count];
+    }
 
     /// <summary>
     /// True as long as the process has the system call filters that were judged when it was attached; new ones are judged
@@ -131,14 +143,16 @@ internal sealed class RestartTable
     public ReadOnlySpan<(int Tid, uint Tag, long Deadline)> Entries => _entries;
 
     /// <summary>Learns from the registers the last window found, and which marks it gave.</summary>
-    public void Update(StopWindow window, in WindowResult result)
+    public void Update(StopWindow window)
     {
         bool changed = false;
+        // The call may have begun at any moment until its thread stopped: counted from now, so that none ends early.
+        long now = Stopwatch.GetTimestamp() * (1_000_000_000 / Stopwatch.Frequency);
         for (int i = 0; i < window.ThreadCount; i++)
         {
             ThreadSnapshot thread = window.Thread(i);
             if (thread.OrigRax is not (EpollWait or EpollPwait) || thread.Rax != -Abi.EINTR
-                || (int)thread.R10 <= 0 || thread.State != ThreadLayout.StateStopped)
+                || (int)thread.R10 <= 0 || thread.State != ThreadLayout.StateReleased)
             {
                 continue;
             }
@@ -146,14 +160,14 @@ internal sealed class RestartTable
             uint tag = (uint)(thread.R10 >> 32);
             if (!_waits.TryGetValue(thread.Tid, out var wait) || wait.Tag != tag)
             {
-                _waits[thread.Tid] = (tag, result.Begin + (long)(int)thread.R10 * 1_000_000);
+                _waits[thread.Tid] = (tag, now + (long)(int)thread.R10 * 1_000_000);
                 changed = true;
             }
         }
 
         if (changed)
         {
-            Prune(result.Begin);
+            Prune(now);
             _entries = [.. _waits.Select(w => (w.Key, w.Value.Tag, w.Value.Deadline))];
         }
     }

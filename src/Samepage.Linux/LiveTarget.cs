@@ -37,6 +37,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
     {
         _machine = machine;
         _process = process;
+        _parents = new ParentThreads(process);
         _control = control;
         _store = store;
         Domain = adoption.Domain;

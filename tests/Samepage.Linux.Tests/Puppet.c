@@ -70,6 +70,8 @@ static void *serve(void *unused)
 			result = madvise((void *)a, b * PAGE, c);
 		} else if (sscanf(line, "lock %lx %lu", &a, &b) == 2) {
 			result = mlock((void *)a, b * PAGE);
+		} else if (strncmp(line, "lockall", 7) == 0) {
+			result = mlockall(MCL_FUTURE);
 		} else if (strncmp(line, "fork", 4) == 0) {
 			pid_t child = fork();
 			if (child == 0) {

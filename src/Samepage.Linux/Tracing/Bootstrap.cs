@@ -21,7 +21,7 @@ internal sealed class Bootstrap(ProcessIdentity process, ControlArea control, in
     public const ulong ShadowBytes = 8 << 20;
 
     private static readonly TimeSpan StopLimit = TimeSpan.FromMilliseconds(300);
-    private static readonly TimeSpan StepLimit = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan StepLimit = TimeSpan.FromSeconds(5);
 
     /// <summary>Address space a target gives to look at the store (no memory): 64 GiB.</summary>
     public const ulong WindowBytes = 64ul << 30;
@@ -72,9 +72,11 @@ internal sealed class Bootstrap(ProcessIdentity process, ControlArea control, in
     public static BorrowedThread Borrow(ProcessIdentity process, byte[] registers)
     {
         var tids = new List<int>();
+        var parents = new ParentThreads(process);
         long end = Environment.TickCount64 + 1000;
         while (process.Proc.TryReadThreads(tids) && !Pidfd.HasExited(process.Descriptor))
         {
+            parents.Order(tids);
             BorrowedThread? thread = BorrowedThread.Stop(process.Pid, CollectionsMarshal.AsSpan(tids), StopLimit, registers);
             if (thread is not null)
             {
@@ -109,7 +111,7 @@ internal sealed class Bootstrap(ProcessIdentity process, ControlArea control, in
         BitConverter.TryWriteBytes(context[SlotLayout.SignalMask..], mask);
         long call = BitConverter.ToInt64(saved, SlotLayout.OrigRax);
         long result = BitConverter.ToInt64(saved, SlotLayout.Rax);
-        if (call >= 0 && result is -512 or -513 or -514 or -516)
+        if (call >= 0 && (result is -512 or -513 or -514 or -516 || BorrowedThread.EndedByStop(saved)))
         {
             BitConverter.TryWriteBytes(context[SlotLayout.Rax..], result == -516 ? Abi.SYS_restart_syscall : call);
             BitConverter.TryWriteBytes(context[SlotLayout.Rip..], BitConverter.ToInt64(saved, SlotLayout.Rip) - 2);
@@ -133,7 +135,9 @@ internal sealed class Bootstrap(ProcessIdentity process, ControlArea control, in
     private void TakeBack(BorrowedThread thread, byte[] saved, ulong mask, int slot, Padding padding)
     {
         thread.Interrupt();
-        if (thread.AwaitStop(StepLimit))
+        byte[] registers = new byte[SlotLayout.RegistersBytes];
+        if (thread.AwaitStop(StepLimit) && thread.ReadRegisters(registers)
+            && IsOurs(BitConverter.ToUInt64(registers, SlotLayout.Rip), padding))
         {
             thread.SignalMask = mask;
             _ = thread.WriteRegisters(saved);
@@ -142,10 +146,16 @@ internal sealed class Bootstrap(ProcessIdentity process, ControlArea control, in
         }
         else
         {
-            // Dead, or the kernel keeps it: the context in the padding must stay for it.
+            // Dead, or it has gone home by itself, and must not be put back a second time; or the kernel keeps it. The
+            // context in the padding must stay: a signal handler may yet return into it.
             padding.Leave();
         }
     }
+
+    /// <summary>True for a place in the padding or in the control area.</summary>
+    private bool IsOurs(ulong instructionPointer, Padding padding) =>
+        instructionPointer - padding.Address < (ulong)BootstrapProgram.Current.Image.Length
+        || (control.TargetBase != 0 && instructionPointer - control.TargetBase < ControlLayout.TotalBytes);
 
     private void WriteOperations(ulong floor)
     {

@@ -10,6 +10,7 @@ namespace Samepage.Linux.Tracing;
 /// </summary>
 internal sealed unsafe class BorrowedThread : IDisposable
 {
+    private static readonly TimeSpan SettleLimit = TimeSpan.FromSeconds(2);
     private readonly int _tid;
     private bool _attached;
 
@@ -72,6 +73,7 @@ internal sealed unsafe class BorrowedThread : IDisposable
                     return true;
                 }
 
+                HideStop();
                 _ = Request(Abi.PTRACE_CONT, _tid, 0, (status >> 8) & 0xFF);
                 continue;
             }
@@ -213,6 +215,7 @@ internal sealed unsafe class BorrowedThread : IDisposable
             return;
         }
 
+        RestartInterruptedCall();
         _attached = false;
         if (Request(Abi.PTRACE_DETACH, _tid, 0, 0) != 0)
         {
@@ -220,6 +223,40 @@ internal sealed unsafe class BorrowedThread : IDisposable
             NeedsThreadExit = true;
         }
     }
+
+    /// <summary>
+    /// Hides from the thread that a mere stop has ended its system call, as <see cref="StopWindowCode"/> does. A thread on
+    /// its way to the stop is waited for, because its call has ended already.
+    /// </summary>
+    private void RestartInterruptedCall()
+    {
+        if (!HideStop() && !ThreadState.IsUninterruptible(_tid) && AwaitStop(SettleLimit))
+        {
+            _ = HideStop();
+        }
+    }
+
+    /// <summary>False when the thread does not stand at a stop.</summary>
+    private bool HideStop()
+    {
+        byte[] registers = new byte[SlotLayout.RegistersBytes];
+        if (!ReadRegisters(registers))
+        {
+            return false;
+        }
+
+        if (EndedByStop(registers))
+        {
+            _ = Request(Abi.PTRACE_POKEUSER, _tid, SlotLayout.Rax, -514);
+        }
+
+        return true;
+    }
+
+    /// <summary>True when the registers are those of a call that ended with EINTR although no signal came.</summary>
+    internal static bool EndedByStop(ReadOnlySpan<byte> registers) =>
+        BitConverter.ToInt64(registers[SlotLayout.Rax..]) == -Abi.EINTR
+        && StopWindowCode.RestartableCalls.Contains((int)BitConverter.ToInt64(registers[SlotLayout.OrigRax..]));
 
     /// <summary>True when a thread could not be let go: the tracing thread has to end.</summary>
     [field: ThreadStatic]

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using Samepage.Linux.Interop;
@@ -60,14 +61,19 @@ internal sealed class StopWindow : IDisposable
     private const int DirectoryBufferBytes = 64 * 1024;
     private const int RestartsMax = 64;
 
+    /// <summary>A starved thread (SCHED_IDLE on a busy machine) may need long to reach its stop.</summary>
+    private static readonly TimeSpan SettleLimit = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan SleepersLimit = TimeSpan.FromMilliseconds(20);
+
     private readonly NativePages _memory;
     private readonly ExecutablePages _code;
-    private readonly nint _block, _threads, _directory, _registers, _program, _head, _restarts;
+    private readonly nint _block, _threads, _directory, _registers, _program, _head, _restarts, _parents;
 
     public StopWindow()
     {
         _code = new ExecutablePages(StopWindowCode.Build());
-        int bytes = W.Bytes + ThreadsMax * ThreadLayout.Bytes + DirectoryBufferBytes + 3 * 512 + RestartsMax * RestartLayout.Bytes;
+        int bytes = W.Bytes + ThreadsMax * ThreadLayout.Bytes + DirectoryBufferBytes + 3 * 512 + RestartsMax * RestartLayout.Bytes
+            + ParentThreads.Max * sizeof(int);
         _memory = new NativePages((bytes + 4095) & ~4095);
         nint at = _memory.Address;
         nint Take(int size)
@@ -84,6 +90,7 @@ internal sealed class StopWindow : IDisposable
         _program = Take(512);
         _head = Take(64);
         _restarts = Take(RestartsMax * RestartLayout.Bytes);
+        _parents = Take(ParentThreads.Max * sizeof(int));
         Set(W.NextTag, 0x5A000000);
     }
 
@@ -116,6 +123,18 @@ internal sealed class StopWindow : IDisposable
         Set(W.RestartCount, count);
     }
 
+    /// <summary>Threads with children, the leader among them: consulted by the next window.</summary>
+    public void SetParents(ReadOnlySpan<int> threads)
+    {
+        int count = Math.Min(threads.Length, ParentThreads.Max);
+        for (int i = 0; i < count; i++)
+        {
+            Marshal.WriteInt32(_parents + i * sizeof(int), threads[i]);
+        }
+
+        Set(W.ParentCount, count);
+    }
+
     /// <summary>One stop window. The control area must hold the operations already.</summary>
     public unsafe WindowResult Run(in WindowRequest request)
     {
@@ -136,6 +155,7 @@ internal sealed class StopWindow : IDisposable
         Set(W.Mode, request.OnlyThread == 0 ? W.ModeAll : W.ModeOne);
         Set(W.FaultRip, (nint)code + MergeProgram.Current.FaultEntry);
         Set(W.Restarts, _restarts);
+        Set(W.Parents, _parents);
         Set(W.OwnThread, (nint)Libc.syscall(Abi.SYS_gettid));
         Set(W.Status, (nint)(long)WindowStatus.Gone);
         if (request.OnlyThread != 0)
@@ -160,8 +180,47 @@ internal sealed class StopWindow : IDisposable
         // SAFETY: _code holds exactly the routine StopWindowCode emits, whose signature this is; block and everything it
         // points to belong to this object and live as long as it does.
         WindowStatus status = (WindowStatus)((delegate* unmanaged<nint, long>)_code.Address)(_block);
-        return new WindowResult(status, (int)Get(W.Borrowed), (int)Get(W.Stragglers),
+        var result = new WindowResult(status, (int)Get(W.Borrowed), (int)Get(W.Stragglers),
             Get(W.Time0), Get(W.Time1), Get(W.Time2), Get(W.Time3));
+        return result.Stragglers == 0 ? result : result with { Stragglers = Settle() };
+    }
+
+    /// <summary>
+    /// Waits for the threads that did not stop in time, to let each go in the orderly way: the interrupt has ended its
+    /// system call already, and only here is that hidden from it. A thread in uninterruptible sleep (the parent in vfork)
+    /// has not been woken by it and may be left to <see cref="TracerThread"/>. Returns how many are left.
+    /// </summary>
+    private unsafe int Settle()
+    {
+        Set(W.Mode, W.ModeSettle);
+        Set(W.StopLimitNanoseconds, 1_000_000);
+        var watch = Stopwatch.StartNew();
+        TimeSpan lastHope = TimeSpan.Zero;
+        while (true)
+        {
+            // SAFETY: as in Run; the thread table is the one that call left behind.
+            _ = ((delegate* unmanaged<nint, long>)_code.Address)(_block);
+            int left = (int)Get(W.Stragglers);
+            lastHope = left > 0 && AnyMayStop() ? watch.Elapsed : lastHope;
+            if (left == 0 || watch.Elapsed > SettleLimit || watch.Elapsed - lastHope > SleepersLimit)
+            {
+                return left;
+            }
+        }
+    }
+
+    private bool AnyMayStop()
+    {
+        for (int i = 0; i < ThreadCount; i++)
+        {
+            ThreadSnapshot thread = Thread(i);
+            if (thread.State == ThreadLayout.StateWaiting && !ThreadState.IsUninterruptible(thread.Tid))
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     private void PrepareRobustList(nint controlArea)

@@ -38,30 +38,30 @@ internal sealed partial class StopWindowCode
         C.mov(__dword_ptr[r12 + Ctl.Mutex], 0);
     }
 
-    /// <summary>
-    /// Let everybody go. Some system calls end with EINTR at a mere stop; they are told to restart
-    /// (rax = -ERESTARTNOHAND), and epoll_wait with what is left of its time-out.
-    /// </summary>
+    /// <summary>Let everybody go, threads with children first: see EmitStopAll.</summary>
     private void EmitRelease()
     {
         Label loop = _b.NewLabel(), next = _b.NewLabel(), done = _b.NewLabel(), waiting = _b.NewLabel();
-        Label restart = _b.NewLabel(), detach = _b.NewLabel(), find = _b.NewLabel(), noEntry = _b.NewLabel(), found = _b.NewLabel();
-        Label positive = _b.NewLabel(), timed = _b.NewLabel(), other = _b.NewLabel(), poke = _b.NewLabel();
+        Label detach = _b.NewLabel(), known = _b.NewLabel(), round = _b.NewLabel();
         _b.Place(ref _release);
+        C.mov(At(W.WantedParent), 1);
+        _b.Place(ref round);
         C.mov(r12, rbp);
         C.mov(r13, At(W.ThreadCount));
         _b.Place(ref loop);
         C.test(r13, r13);
         C.je(done);
+        C.mov(eax, __dword_ptr[r12 + T.Parent]);
+        C.cmp(eax, At32(W.WantedParent));
+        C.jne(next);
         C.mov(r14d, __dword_ptr[r12 + T.Tid]);
         C.cmp(__dword_ptr[r12 + T.State], T.StateWaiting);
         C.je(waiting);
         C.cmp(__dword_ptr[r12 + T.State], T.StateStopped);
         C.jne(next);
-        Label known = _b.NewLabel();
-        C.cmp(At(W.Time1), 0);
+        C.cmp(__dword_ptr[r12 + T.RegistersKnown], 0);
         C.jne(known);
-        // Given up before the registers were read.
+        // Given up before this thread's registers were read.
         Ptrace(PTRACE_GETREGS, r14, 0, At(W.Registers));
         C.mov(r15, At(W.Registers));
         foreach ((int from, int to) in new[] { (Slot.OrigRax, T.OrigRax), (Slot.Rax, T.Rax), (Slot.R10, T.R10), (Slot.Rip, T.Rip) })
@@ -71,20 +71,34 @@ internal sealed partial class StopWindowCode
         }
 
         _b.Place(ref known);
-        C.cmp(__qword_ptr[r12 + T.Rax], -EINTR);
-        C.jne(detach);
-        C.mov(rax, __qword_ptr[r12 + T.OrigRax]);
-        foreach (int call in RestartableCalls)
-        {
-            C.cmp(rax, call);
-            C.je(restart);
-        }
+        C.mov(rax, __qword_ptr[r12 + T.Rax]);
+        C.mov(rdx, __qword_ptr[r12 + T.OrigRax]);
+        C.call(_hideStop);
+        C.test(eax, eax);
+        C.je(detach);
+        EmitShortenWait(detach);
+        _b.Place(ref detach);
+        Ptrace(PTRACE_DETACH, r14, 0, 0);
+        C.mov(__dword_ptr[r12 + T.State], T.StateReleased);
+        C.jmp(next);
+        _b.Place(ref waiting);
+        C.inc(At(W.Stragglers));
+        _b.Place(ref next);
+        C.add(r12, T.Bytes);
+        C.dec(r13);
+        C.jmp(loop);
+        _b.Place(ref done);
+        C.dec(At(W.WantedParent));
+        C.jns(round);
+        EmitReturn();
+    }
 
-        C.jmp(detach);
-        _b.Place(ref restart);
-        C.mov(r15, -514);
-        _b.Syscall(SYS_ptrace, PTRACE_POKEUSER, r14, Slot.Rax, r15);
-        // A wait with a time-out in milliseconds: mark it, so that the same call is known again at the next stop.
+    /// <summary>A wait with a time-out in milliseconds that starts again: mark it, so that the same call is known
+    /// again at the next stop, and give it no more than what is left of its time.</summary>
+    private void EmitShortenWait(Label detach)
+    {
+        Label find = _b.NewLabel(), noEntry = _b.NewLabel(), found = _b.NewLabel(), positive = _b.NewLabel();
+        Label timed = _b.NewLabel(), other = _b.NewLabel(), poke = _b.NewLabel();
         C.mov(rax, __qword_ptr[r12 + T.OrigRax]);
         C.cmp(rax, 232);
         C.je(timed);
@@ -135,16 +149,10 @@ internal sealed partial class StopWindowCode
         C.mov(r15, rax);
         _b.Place(ref poke);
         _b.Syscall(SYS_ptrace, PTRACE_POKEUSER, r14, Slot.R10, r15);
-        _b.Place(ref detach);
-        Ptrace(PTRACE_DETACH, r14, 0, 0);
-        C.jmp(next);
-        _b.Place(ref waiting);
-        C.inc(At(W.Stragglers));
-        _b.Place(ref next);
-        C.add(r12, T.Bytes);
-        C.dec(r13);
-        C.jmp(loop);
-        _b.Place(ref done);
+    }
+
+    private void EmitReturn()
+    {
         Stamp(W.Time3);
         _b.Syscall(SYS_set_robust_list, At(W.OldRobustHead), W.RobustHeadBytes);
         C.mov(rax, At(W.Status));
@@ -156,12 +164,6 @@ internal sealed partial class StopWindowCode
 
         C.ret();
     }
-
-    /// <summary>epoll_wait, epoll_pwait, epoll_pwait2, rt_sigtimedwait, semop, semtimedop, io_getevents, io_pgetevents,
-    /// io_uring_enter: the calls from which a mere stop is not hidden by the kernel; and accept, accept4, recvfrom, recvmsg, sendto,
-    /// sendmsg on a socket with a time-out of its own (SO_RCVTIMEO, SO_SNDTIMEO), which then starts anew.</summary>
-    private static readonly int[] RestartableCalls =
-        [232, 281, 441, 128, 65, 220, 208, 333, 426, 43, 288, 45, 47, 44, 46];
 
     /// <summary>
     /// Between two looks: give way at first, since a thread on an idle CPU stops within microseconds; then sleep, because on

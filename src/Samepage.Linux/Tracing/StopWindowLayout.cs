@@ -16,25 +16,35 @@ internal static class WindowLayout
 
     // Scratch.
     public const int WaitStatus = 0x110, TimeSpec = 0x118, Added = 0x128, AllSignals = 0x130, Rseq = 0x138, Candidate = 0x150;
-    public const int NextTag = 0x1A0;
+    public const int NextTag = 0x1A0, WantedParent = 0x1A8;
+
+    /// <summary>In: thread numbers (int32) of threads known to have children, and how many.</summary>
+    public const int Parents = 0x1B0, ParentCount = 0x1B8;
     public const int Peek = 0x158, Deadline = 0x160;
 
     /// <summary>Pairs (ours, the target's) of descriptors that must be the same open file: tracking, merged, store.</summary>
     public const int Descriptors = 0x168, DescriptorPairs = 3;
-    public const int Bytes = 0x200; // fields end at 0x1A8
+    public const int Bytes = 0x200; // fields end at 0x1C0
 
     public const int RobustHeadBytes = 24;
 
     public const int ModeAll = 0, ModeOne = 1;
+
+    /// <summary>Stop nobody; let those go that the call before this one had to leave waiting.</summary>
+    public const int ModeSettle = 2;
 }
 
 /// <summary>One thread in the table of a stop window; what the daemon keeps of its registers.</summary>
 internal static class ThreadLayout
 {
     public const int Tid = 0, State = 4, OrigRax = 8, Rax = 16, R10 = 24, Rip = 32, Rsp = 40;
-    public const int Bytes = 48;
+    public const int RegistersKnown = 48, Interrupted = 52, Parent = 56;
+    public const int Bytes = 64;
 
-    public const int StateWaiting = 0, StateStopped = 1, StateDead = 2, StateRefused = 3;
+    public const int StateWaiting = 0, StateStopped = 1, StateDead = 2, StateRefused = 3, StateReleased = 4;
+
+    /// <summary>Not seized yet: its turn comes after all others.</summary>
+    public const int StateLate = 5;
 }
 
 /// <summary>A thread whose wait is to end when its own time-out says, not later for every stop (epoll_wait).</summary>

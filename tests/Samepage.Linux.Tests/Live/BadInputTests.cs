@@ -115,6 +115,33 @@ public sealed class BadInputTests(SharedDaemon shared) : IClassFixture<SharedDae
     }
 
     [Fact]
+    public void A_process_that_locks_its_future_mappings()
+    {
+        using LivePuppet puppet = LivePuppet.Start();
+        ulong address = puppet.MapFilled(16);
+        puppet.Expect("lockall");
+        ProcessTrace before = ProcessTrace.Of(puppet.Pid);
+        Refused(Attach(puppet.Pid, Hex(address), Hex(address + 16 * PageSize.Bytes)), Failed, "mlockall");
+        before.AssertNothingLeft(null);
+        Assert.DoesNotContain($"\"pid\":{puppet.Pid}", _daemon.Cli("list", "--json").Out, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_process_of_another_daemon()
+    {
+        using var harness = new LiveHarness();
+        using LivePuppet puppet = LivePuppet.Start();
+        ulong address = puppet.MapFilled(16);
+        RegisteredTarget target = harness.Attach(puppet.Pid);
+        Refused(
+            Attach(puppet.Pid, Hex(address), Hex(address + 16 * PageSize.Bytes)), Failed,
+            $"another daemon, process {Environment.ProcessId}");
+        harness.Detach(target);
+        Assert.Equal(0, Attach(puppet.Pid, Hex(address), Hex(address + 16 * PageSize.Bytes)).Code);
+        Assert.Equal(0, _daemon.Cli("detach", Text(puppet.Pid)).Code);
+    }
+
+    [Fact]
     public void Somebody_else_without_rights()
     {
         Assert.SkipUnless(TestPaths.Which("setpriv") is not null, "setpriv is missing (Debian package util-linux)");

@@ -85,15 +85,21 @@ internal sealed class LiveHarness : IDisposable
         return registered;
     }
 
+    /// <summary>Masks of blocked signals that the victim's threads have at times, though perhaps not when it was attached.</summary>
+    public void ExpectMasks(RegisteredTarget target, params ReadOnlySpan<string> masks) =>
+        _traces[target].ExpectMasks(masks);
+
     public MergeReport Merge() => Engine.Merge(null, null, CancellationToken.None);
 
     public UnmergeReport Unmerge() => Engine.Unmerge(null, null, CancellationToken.None);
 
     /// <summary>Merges (twice, the second time what was written meanwhile) and un-merges again and again.</summary>
-    public LoopCounts MergeAndUnmergeUntil(Func<bool> isEnough)
+    public LoopCounts MergeAndUnmergeUntil(Func<bool> isEnough) => MergeAndUnmergeUntil(_ => isEnough());
+
+    private LoopCounts MergeAndUnmergeUntil(Func<long, bool> isEnough)
     {
         long rounds = 0, merged = 0, zeroed = 0, unmerged = 0;
-        for (; !isEnough(); rounds++)
+        for (; !isEnough(merged); rounds++)
         {
             MergeReport report = Merge();
             merged += report.PagesMerged;
@@ -107,13 +113,14 @@ internal sealed class LiveHarness : IDisposable
         return new LoopCounts(rounds, merged, zeroed, unmerged);
     }
 
-    /// <summary>The given time, and longer where a busy machine gets through too few rounds in it.</summary>
-    public LoopCounts MergeAndUnmergeFor(double seconds)
+    /// <summary>The given time, and up to ten times longer where a busy machine merges too little in it.</summary>
+    public LoopCounts MergeAndUnmergeFor(double seconds, int pages = 0)
     {
         var watch = Stopwatch.StartNew();
         TimeSpan time = Time(seconds);
         int rounds = 0;
-        return MergeAndUnmergeUntil(() => rounds++ >= RoundsMin && watch.Elapsed >= time || watch.Elapsed >= time * 4);
+        return MergeAndUnmergeUntil(merged =>
+            (rounds++ >= RoundsMin && merged >= pages && watch.Elapsed >= time) || watch.Elapsed >= time * 10);
     }
 
     /// <summary>Goes on until the victim has checked that many operations (and for the soak time).</summary>

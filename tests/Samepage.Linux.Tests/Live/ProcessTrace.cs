@@ -25,6 +25,14 @@ internal sealed class ProcessTrace
     /// <summary>The different masks of blocked signals its threads have.</summary>
     public static HashSet<string> BlockedSignals(int pid) => [.. Fields(pid, "SigBlk:")];
 
+    public void ExpectMasks(ReadOnlySpan<string> masks)
+    {
+        foreach (string mask in masks)
+        {
+            _masks.Add(mask);
+        }
+    }
+
     /// <summary>Fails unless no thread is traced, stopped by a tracer, or blocks signals that none blocked before.</summary>
     public void AssertThreadsAsBefore()
     {
@@ -35,7 +43,20 @@ internal sealed class ProcessTrace
             Thread.Sleep(20);
         }
 
-        Assert.Subset(_masks, BlockedSignals(_pid));
+        Assert.True(
+            BlockedSignals(_pid).IsSubsetOf(_masks), $"blocked before: {string.Join(' ', _masks)}\n{DescribeThreads(_pid)}");
+    }
+
+    /// <summary>Where each thread is, for the message of a failure.</summary>
+    private static string DescribeThreads(int pid)
+    {
+        static string Read(string path) => File.Exists(path) ? File.ReadAllText(path).Trim() : "";
+        IEnumerable<string> lines = Directory.EnumerateDirectories($"/proc/{pid}/task").Select(task =>
+            $"{Path.GetFileName(task)} {Read(task + "/comm")} "
+            + string.Join(' ', File.ReadLines(task + "/status")
+                .Where(l => l.StartsWith("State", StringComparison.Ordinal) || l.StartsWith("SigBlk", StringComparison.Ordinal)))
+            + $" {Read(task + "/wchan")} {Read(task + "/syscall")}");
+        return string.Join('\n', lines);
     }
 
     /// <summary>Fails when the process has a descriptor, a mapping or a registration of ours.</summary>
