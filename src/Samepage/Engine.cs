@@ -183,6 +183,7 @@ public sealed class Engine
             _audited = clock.GetTimestamp();
             _shared.Audit();
             _reclaimer.Step();
+            _reclaimer.PruneChains();
         }
 
         return _pacer.End(passEnded, foundWork);
@@ -261,6 +262,32 @@ public sealed class Engine
 
         return new UnmergeReport(
             _unmerger.Done, left, _state.Machine.Clock.GetElapsedTime(start), left == 0, reasons);
+    }
+
+    /// <summary>
+    /// What run=2 means: <see cref="Unmerge"/> of everything; then all that was known about pages is forgotten, and
+    /// every counter of pages is 0, full_scans too, as KSM does it. When scanning is turned on again, every page is
+    /// looked at anew.
+    /// </summary>
+    /// <param name="progress">Told now and then, may be null.</param>
+    /// <param name="cancel">Ends it early with everything consistent and nothing forgotten.</param>
+    public UnmergeReport UnmergeAll(IProgress<EngineProgress>? progress, CancellationToken cancel)
+    {
+        UnmergeReport report = Unmerge(null, progress, cancel);
+        if (report.Complete)
+        {
+            foreach (RegisteredTarget target in _state.Targets)
+            {
+                target.ForgetContents();
+            }
+
+            _pass.Restart();
+            _state.ClearUnstable();
+            _state.FullScans = 0;
+            _scannedAtPassEnd = _state.PagesScanned;
+        }
+
+        return report;
     }
 
     /// <summary>A snapshot of all counters.</summary>

@@ -120,6 +120,13 @@ public sealed class RegisteredTarget
         RegisteredPages = 0;
     }
 
+    /// <summary>Forgets what is known about the contents of pages, none of which is merged.</summary>
+    internal void ForgetContents()
+    {
+        Pages.ForgetContents();
+        Cursor.Rewind();
+    }
+
     private void IntersectSpans()
     {
         _spans.Clear();

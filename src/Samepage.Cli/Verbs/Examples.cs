@@ -32,6 +32,8 @@ internal static class Examples
         ],
         ["run"] =
         [
+            "samepage run -- ./program-that-calls-madvise",
+            "samepage run --dev-ksm --admin-view v4 -- ./program-of-2009",
             "samepage run --all -- qemu-system-x86_64 -m 2048 -kernel vmlinuz",
             "samepage run --all --domain tests -- make -j8 check",
         ],
@@ -63,6 +65,13 @@ internal static class Examples
             "samepage set pages_to_scan=1000 sleep_millisecs=20",
             "samepage set run=2                             stop and un-merge everything",
         ],
+        ["mount"] =
+        [
+            "samepage mount /mnt/ksm                        the files of Linux 6.x, with Samepage behind them",
+            "samepage mount /mnt/ksm2009 --view v4          those of April 2009",
+            "samepage mount /sys/kernel/mm/ksm              in place of the kernel's, for every program",
+        ],
+        ["unmount"] = ["samepage unmount /mnt/ksm"],
         ["demo-worker"] = ["samepage demo-worker --index 0 --seed 1 --mebibytes 64"],
     };
 

@@ -21,6 +21,8 @@ internal static class Verb
         UnmergeVerb.Create(terminal),
         GetVerb.Create(terminal),
         SetVerb.Create(terminal),
+        MountVerb.Create(terminal),
+        UnmountVerb.Create(terminal),
         DemoWorkerVerb.Create(),
     ];
 

@@ -200,6 +200,40 @@ public sealed record KnobBody
     public required string Value { get; init; }
 }
 
+/// <summary>All mounts of KSM's admin files.</summary>
+public sealed record MountsDocument(IReadOnlyList<MountDocument> Mounts);
+
+/// <summary>One mount of KSM's admin files.</summary>
+public sealed record MountDocument
+{
+    /// <summary>v4, merged or modern.</summary>
+    public required string View { get; init; }
+
+    /// <summary>Where, if the daemon has mounted it.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public string? Path { get; init; }
+
+    /// <summary>The process that has mounted it, if another one has, in a mount namespace of its own.</summary>
+    [JsonIgnore(Condition = JsonIgnoreCondition.WhenWritingNull)]
+    public int? Pid { get; init; }
+}
+
+/// <summary>Body of POST /v1/mounts: a path, or a process and its descriptor.</summary>
+public sealed record MountBody
+{
+    /// <summary>v4 (April 2009), merged (Linux 2.6.32 as it was in June 2009) or modern (Linux 6.x).</summary>
+    public required string View { get; init; }
+
+    /// <summary>Directory to mount it at, absolute, in the daemon's mount namespace.</summary>
+    public string? Path { get; init; }
+
+    /// <summary>A process that has mounted it already.</summary>
+    public int? Pid { get; init; }
+
+    /// <summary>That process's descriptor of /dev/fuse; the process may close it after the answer.</summary>
+    public int? Fd { get; init; }
+}
+
 /// <summary>Body of POST /v1/targets.</summary>
 public sealed record AttachBody
 {
@@ -313,6 +347,8 @@ public sealed record SavedTarget(
 [JsonSerializable(typeof(UnmergeDocument))]
 [JsonSerializable(typeof(KnobsDocument))]
 [JsonSerializable(typeof(KnobBody))]
+[JsonSerializable(typeof(MountsDocument))]
+[JsonSerializable(typeof(MountBody))]
 [JsonSerializable(typeof(AttachBody))]
 [JsonSerializable(typeof(SelectionBody))]
 [JsonSerializable(typeof(StreamLine))]

@@ -7,6 +7,7 @@ using Microsoft.AspNetCore.Routing;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using Samepage.Daemon.AdminFiles;
 using Samepage.Daemon.Api;
 using Samepage.Daemon.Loop;
 using Samepage.Linux.Host;
@@ -32,6 +33,8 @@ public static class DaemonHost
         using var loop = app.Services.GetRequiredService<EngineLoop>();
         var log = app.Services.GetRequiredService<ILoggerFactory>().CreateLogger("Samepage.Daemon");
         await Started(loop).ConfigureAwait(false);
+        using var mounts = app.Services.GetRequiredService<AdminMounts>();
+        await mounts.Restore().ConfigureAwait(false);
         await app.StartAsync(stop).ConfigureAwait(false);
         log.LogInformation("Answering at {Socket}, process {Pid}", options.Socket, Environment.ProcessId);
         ServiceNotify.Ready();
@@ -42,6 +45,7 @@ public static class DaemonHost
 
         await EndOf(app, loop, stop).ConfigureAwait(false);
         ServiceNotify.Stopping();
+        mounts.Dispose();
         await loop.Stop(options.UnmergeOnExit).ConfigureAwait(false);
         await app.StopAsync(CancellationToken.None).ConfigureAwait(false);
         log.LogInformation("Ended");
@@ -75,8 +79,14 @@ public static class DaemonHost
         });
         builder.Services.Configure<RouteHandlerOptions>(routes => routes.ThrowOnBadRequest = true);
         builder.Services.AddSingleton<EventHub>();
-        builder.Services.AddSingleton(
-            services => new EngineLoop(serveLookers => Open(options, services, serveLookers)));
+        builder.Services.AddSingleton<SnapshotBoard>();
+        builder.Services.AddSingleton(services => new EngineLoop(
+            serveLookers => Open(options, services, serveLookers), services.GetRequiredService<SnapshotBoard>()));
+        builder.Services.AddSingleton(services => new AdminMounts(
+            options.Socket,
+            services.GetRequiredService<EngineLoop>(),
+            services.GetRequiredService<SnapshotBoard>(),
+            services.GetRequiredService<ILoggerFactory>().CreateLogger("Samepage.Daemon.AdminFiles")));
         AddLog(builder.Logging, options);
         if (describe)
         {
@@ -97,6 +107,7 @@ public static class DaemonHost
         app.MapRuns();
         app.MapMerge();
         app.MapKnobs();
+        app.MapMounts();
         app.MapEvents();
         app.MapDescription();
     }

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using Samepage.Daemon.AdminFiles;
 
 namespace Samepage.Daemon.Loop;
 
@@ -19,6 +20,7 @@ public sealed class EngineLoop : IDisposable
     private readonly ConcurrentQueue<Command> looking = new();
     private readonly SemaphoreSlim arrived = new(0);
     private readonly Func<Action, Supervisor> open;
+    private readonly SnapshotBoard board;
     private readonly Thread thread;
     private readonly TaskCompletionSource ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private bool stopping;
@@ -26,8 +28,14 @@ public sealed class EngineLoop : IDisposable
     /// <summary>A loop that is not running yet.</summary>
     /// <param name="open">Makes the owner of all state, on the loop's thread; gets what answers lookers.</param>
     public EngineLoop(Func<Action, Supervisor> open)
+        : this(open, new SnapshotBoard())
+    {
+    }
+
+    internal EngineLoop(Func<Action, Supervisor> open, SnapshotBoard board)
     {
         this.open = open;
+        this.board = board;
         thread = new Thread(Run) { Name = "samepage-engine", IsBackground = true };
     }
 
@@ -90,13 +98,18 @@ public sealed class EngineLoop : IDisposable
             return result.Task;
         }
 
-        queue.Enqueue(supervisor => Answer(supervisor, command, result, cancel));
+        var snapshots = queue == changing ? board : null;
+        queue.Enqueue(supervisor => Answer(supervisor, command, result, snapshots, cancel));
         arrived.Release();
         return result.Task;
     }
 
     private static void Answer<T>(
-        Supervisor? supervisor, Func<Supervisor, T> command, TaskCompletionSource<T> result, CancellationToken cancel)
+        Supervisor? supervisor,
+        Func<Supervisor, T> command,
+        TaskCompletionSource<T> result,
+        SnapshotBoard? snapshots,
+        CancellationToken cancel)
     {
         if (cancel.IsCancellationRequested)
         {
@@ -112,10 +125,14 @@ public sealed class EngineLoop : IDisposable
 
         try
         {
-            result.SetResult(command(supervisor));
+            var answer = command(supervisor);
+            // Whoever reads after the answer sees the change.
+            snapshots?.Put(supervisor.Engine);
+            result.SetResult(answer);
         }
         catch (Exception error) when (error is not InvariantException)
         {
+            snapshots?.Put(supervisor.Engine); // a refused request may have been refused half way
             result.SetException(error);
         }
         catch (InvariantException error)
@@ -131,7 +148,7 @@ public sealed class EngineLoop : IDisposable
         Supervisor? supervisor = null;
         try
         {
-            supervisor = open(() => Serve(looking, supervisor)); // called back only by work done later
+            supervisor = open(() => ShowProgress(supervisor!)); // called back only by work done later
             RunCommandsAndSteps(supervisor);
         }
 #pragma warning disable CA1031 // The top of the thread: whatever it was ends the daemon with its message.
@@ -149,6 +166,12 @@ public sealed class EngineLoop : IDisposable
         {
             Finish(failure);
         }
+    }
+
+    private void ShowProgress(Supervisor supervisor)
+    {
+        Serve(looking, supervisor);
+        board.PutSoon(supervisor.Engine);
     }
 
     private void Finish(Exception? failure)
@@ -183,12 +206,14 @@ public sealed class EngineLoop : IDisposable
             if (clock.GetElapsedTime(housekeeping) >= HousekeepingEvery)
             {
                 supervisor.Housekeep();
+                board.PutSoon(supervisor.Engine);
                 housekeeping = clock.GetTimestamp();
             }
 
             if (!stopping && sleep != Timeout.InfiniteTimeSpan && clock.GetElapsedTime(stepDue) >= sleep)
             {
                 sleep = supervisor.Step();
+                board.PutSoon(supervisor.Engine);
                 stepDue = clock.GetTimestamp();
             }
 
@@ -203,8 +228,11 @@ public sealed class EngineLoop : IDisposable
             return;
         }
 
+        board.PutIfStale(supervisor.Engine);
         var nobodyToWatch = !supervisor.HasTargets;
         var rest = sleep == Timeout.InfiniteTimeSpan || untilStep > HousekeepingEvery ? HousekeepingEvery : untilStep;
+        // Rounded up: the semaphore counts milliseconds, and no wait at all would be spinning.
+        rest = TimeSpan.FromMilliseconds(Math.Ceiling(rest.TotalMilliseconds));
         arrived.Wait(nobodyToWatch && sleep == Timeout.InfiniteTimeSpan ? Timeout.InfiniteTimeSpan : rest);
         while (arrived.Wait(0))
         {

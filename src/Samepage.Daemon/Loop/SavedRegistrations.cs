@@ -47,7 +47,7 @@ internal sealed class SavedRegistrations(
         var saved = Load();
         foreach (var (name, value) in saved?.Knobs ?? new Dictionary<string, string>())
         {
-            if (!supervisor.Engine.Knobs.TrySet(name, value, out var error))
+            if (!supervisor.Engine.Knobs.TryRestore(name, value, out var error))
             {
                 log.LogWarning("Saved knob ignored: {Reason}", error);
             }

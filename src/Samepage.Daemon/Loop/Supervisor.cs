@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Logging;
 using Samepage.Daemon.Api;
 using Samepage.Linux.Interception;
+using Samepage.Linux.Interop;
 
 namespace Samepage.Daemon.Loop;
 
@@ -160,15 +161,50 @@ public sealed class Supervisor : IDisposable
         Tell("knob", $"{name} is {engine.Knobs.Get(name)}", null);
         if (engine.Knobs.Run == 2 && name == "run")
         {
-            var report = Unmerge((IReadOnlyCollection<RegisteredTarget>?)null, null, cancel);
-            if (!report.Complete)
+            var left = UnmergeAll(cancel);
+            if (left > 0)
             {
                 throw new RequestException(
-                    ExitCode.Failed, $"run is 2, but {report.PagesLeft} pages could not be un-merged: set it again");
+                    ExitCode.Failed, $"{left} pages could not be un-merged, so run is 0: set it to 2 again");
             }
         }
 
         return Knob(name);
+    }
+
+    /// <summary>Sets knobs to values that a file of KSM's accepts (<see cref="AdminFiles.ModernFiles"/>).</summary>
+    /// <returns>0, as an error number.</returns>
+    internal int Store(Action<Knobs> change)
+    {
+        change(engine.Knobs);
+        Save();
+        return 0;
+    }
+
+    /// <summary>A write to a run file in which 2 un-merges.</summary>
+    /// <returns>0 or an error number; run is 0 after an error, as it is with KSM.</returns>
+    internal int StoreRun(int run, CancellationToken interrupted)
+    {
+        engine.Knobs.Run = run;
+        Save();
+        Tell("knob", $"run is {run}", null);
+        return run != 2 || UnmergeAll(interrupted) == 0 ? 0
+            : interrupted.IsCancellationRequested ? Errno.EINTR : Errno.EBUSY;
+    }
+
+    /// <summary>The un-merging of run=2.</summary>
+    /// <returns>Pages that are left; run is 0 then.</returns>
+    private long UnmergeAll(CancellationToken cancel)
+    {
+        var report = engine.UnmergeAll(Watched(null), cancel);
+        if (report.Complete)
+        {
+            return 0;
+        }
+
+        engine.Knobs.Run = 0;
+        Save();
+        return report.PagesLeft;
     }
 
     internal RegisteredTarget? Find(int pid) => engine.Targets.FirstOrDefault(target => target.Target.Pid == pid);

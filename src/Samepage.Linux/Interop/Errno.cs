@@ -16,8 +16,17 @@ internal static class Errno
     internal const int EACCES = 13;
     internal const int EFAULT = 14;
     internal const int EBUSY = 16;
+    internal const int EBADF = 9;
     internal const int EEXIST = 17;
     internal const int ENODEV = 19;
+    internal const int ENOTDIR = 20;
+    internal const int EISDIR = 21;
+    internal const int ENFILE = 23;
+    internal const int ERANGE = 34;
+    internal const int ENODATA = 61;
+    internal const int EPROTO = 71;
+    internal const int ENOTCONN = 107;
+    internal const int ESTALE = 116;
     internal const int EINVAL = 22;
     internal const int ENOTTY = 25;
     internal const int ENOSPC = 28;

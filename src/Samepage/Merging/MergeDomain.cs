@@ -10,6 +10,7 @@ internal sealed class MergeDomain
     private readonly SlotAllocator _allocator;
     private readonly List<uint> _unwritten = [];
     private readonly List<uint> _reopened = [];
+    private readonly StableChains _chains = new();
 
     public MergeDomain(string name, int index, IPageStore store)
     {
@@ -40,7 +41,10 @@ internal sealed class MergeDomain
 
     public DigestIndex Stable { get; }
 
-    public long Bytes => Slots.Bytes + Stable.Bytes + _allocator.Bytes + (_reopened.Capacity * 4L);
+    public long Bytes => Slots.Bytes + Stable.Bytes + _allocator.Bytes + (_reopened.Capacity * 4L) + _chains.Bytes;
+
+    /// <summary>Contents with more than one store page.</summary>
+    public StableChains Chains => _chains;
 
     /// <summary>Slots that came (back) into the stable tree with content that candidates may wait for.</summary>
     public List<uint> Reopened => _reopened;
@@ -83,8 +87,7 @@ internal sealed class MergeDomain
             return false;
         }
 
-        Slots.Fill(slot, key);
-        Stable.Add(key, slot);
+        AddStable(slot, key);
         return true;
     }
 
@@ -96,8 +99,7 @@ internal sealed class MergeDomain
             return false;
         }
 
-        Slots.Fill(slot, key);
-        Stable.Add(key, slot);
+        AddStable(slot, key);
         return true;
     }
 
@@ -109,6 +111,7 @@ internal sealed class MergeDomain
         if (Slots.AddMapping(slot) == mappingsMax)
         {
             Stable.Remove(Slots.KeyOf(slot), slot);
+            _chains.Filled(Slots.KeyOf(slot));
         }
     }
 
@@ -117,6 +120,11 @@ internal sealed class MergeDomain
         ulong key = Slots.KeyOf(slot);
         if (Slots.DropMapping(slot) == mappingsMax / 2 && key != PageKey.ContentUnknown && !_unwritten.Contains(slot))
         {
+            if (!IsInTree(key, slot))
+            {
+                _chains.Reopened(key);
+            }
+
             Stable.Add(key, slot);
             _reopened.Add(slot);
         }
@@ -130,6 +138,7 @@ internal sealed class MergeDomain
     public void Reindex(int before, int mappingsMax)
     {
         Stable.Clear();
+        _chains.ClearFull();
         for (uint slot = 0; slot < Slots.End; slot++)
         {
             ulong key = Slots.KeyOf(slot);
@@ -140,6 +149,10 @@ internal sealed class MergeDomain
                 {
                     _reopened.Add(slot);
                 }
+            }
+            else if (key is not (0 or PageKey.ContentUnknown))
+            {
+                _chains.Filled(key);
             }
         }
     }
@@ -162,6 +175,7 @@ internal sealed class MergeDomain
         _unwritten.Sort();
         foreach (uint slot in _unwritten)
         {
+            _chains.Removed(Slots.KeyOf(slot));
             Slots.Empty(slot);
         }
 
@@ -192,6 +206,7 @@ internal sealed class MergeDomain
         {
             Store.Read(slot, page[..PageSize.Bytes]);
             key = PageKey.Of(digester.Digest(page[..PageSize.Bytes]));
+            _chains.Adding(key, IsInTree(key));
             Slots.Identify(slot, key);
             Stable.Add(key, slot);
             _reopened.Add(slot);
@@ -214,6 +229,7 @@ internal sealed class MergeDomain
             if (freed[i])
             {
                 Stable.Remove(Slots.KeyOf(slots[i]), slots[i]);
+                _chains.Removed(Slots.KeyOf(slots[i]));
                 Slots.Empty(slots[i]);
                 slots[count++] = slots[i];
             }
@@ -221,6 +237,25 @@ internal sealed class MergeDomain
 
         _allocator.Return(slots[..count]);
         return count;
+    }
+
+    private void AddStable(uint slot, ulong key)
+    {
+        _chains.Adding(key, IsInTree(key));
+        Slots.Fill(slot, key);
+        Stable.Add(key, slot);
+    }
+
+    private bool IsInTree(ulong key)
+    {
+        Span<uint> one = stackalloc uint[1];
+        return Stable.Find(key, one) > 0;
+    }
+
+    private bool IsInTree(ulong key, uint slot)
+    {
+        Span<uint> slots = stackalloc uint[DigestIndex.MaxIdsPerKey];
+        return slots[..Stable.Find(key, slots)].Contains(slot);
     }
 
     private void Reserve(uint end)

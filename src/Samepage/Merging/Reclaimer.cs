@@ -23,6 +23,7 @@ internal sealed class Reclaimer(EngineState state)
     private uint[] _cursors = [];
     private TimeSpan _pause = PauseMin;
     private long _last = long.MinValue;
+    private long _pruned = state.Machine.Clock.GetTimestamp();
 
     /// <summary>Asks for a few slots of each domain, if it is time.</summary>
     public void Step()
@@ -51,6 +52,27 @@ internal sealed class Reclaimer(EngineState state)
         _pause = freed > 0 ? PauseMin : TimeSpan.FromTicks(Math.Min(_pause.Ticks * 2, PauseMax.Ticks));
     }
 
+    /// <summary>Asks for slots nobody maps whose content has another store page: they will not find a new mapping
+    /// before that one is full. Every stable_node_chains_prune_millisecs.</summary>
+    public void PruneChains()
+    {
+        TimeProvider clock = state.Machine.Clock;
+        if (clock.GetElapsedTime(_pruned).TotalMilliseconds < state.Knobs.StableNodeChainsPruneMillisecs)
+        {
+            return;
+        }
+
+        _pruned = clock.GetTimestamp();
+        foreach (MergeDomain domain in state.Domains)
+        {
+            if (domain.Chains.Chains > 0 && domain.Slots.Unreferenced > 0)
+            {
+                uint cursor = 0;
+                Ask(domain, ref cursor, chainedOnly: true);
+            }
+        }
+    }
+
     /// <summary>Asks for all unreferenced slots at once.</summary>
     public void All()
     {
@@ -77,11 +99,17 @@ internal sealed class Reclaimer(EngineState state)
             cursor = 0;
         }
 
+        return Ask(domain, ref cursor, chainedOnly: false);
+    }
+
+    private static int Ask(MergeDomain domain, ref uint cursor, bool chainedOnly)
+    {
         uint[] slots = ArrayPool<uint>.Shared.Rent(SlotsMax);
         bool[] freed = ArrayPool<bool>.Shared.Rent(SlotsMax);
         try
         {
             int found = domain.Slots.CollectUnreferenced(ref cursor, LookAtMax, slots);
+            found = chainedOnly ? KeepChained(domain, slots.AsSpan(0, found)) : found;
             return found == 0 ? 0 : domain.Reclaim(slots.AsSpan(0, found), freed.AsSpan(0, found));
         }
         finally
@@ -89,6 +117,20 @@ internal sealed class Reclaimer(EngineState state)
             ArrayPool<uint>.Shared.Return(slots);
             ArrayPool<bool>.Shared.Return(freed);
         }
+    }
+
+    private static int KeepChained(MergeDomain domain, Span<uint> slots)
+    {
+        int kept = 0;
+        foreach (uint slot in slots)
+        {
+            if (domain.Chains.IsChained(domain.Slots.KeyOf(slot)))
+            {
+                slots[kept++] = slot;
+            }
+        }
+
+        return kept;
     }
 
     private long Unreferenced()

@@ -84,6 +84,7 @@ internal sealed class SynchronousMerge(
         target.Refresh(force: round == 0, _added);
         shared.Adopt(target, _added);
         target.Cursor.Rewind();
+        target.Pages.RecallStale();
         target.Pages.BeginRetry();
         Go(target, () => scanner.ScanSome(target, budget, atOnce: true));
         Go(target, () => scanner.SettleAll(target, budget));

@@ -39,6 +39,9 @@ internal sealed class TargetPages(PageTable table, MergeDomain domain, int index
     /// <summary>The list that is being gone through while pages that fail again go into <see cref="Retry"/>.</summary>
     public PageRunList Retrying { get; private set; } = new();
 
+    /// <summary>Pages that were known when everything was forgotten; most likely still there.</summary>
+    public PageRunList Stale { get; } = new();
+
     /// <summary>Chunks with planned pages, in the order they were planned.</summary>
     public List<uint> Dirty { get; } = [];
 
@@ -59,7 +62,7 @@ internal sealed class TargetPages(PageTable table, MergeDomain domain, int index
     // An entry of the dictionary is 24 bytes and a bucket of 4 bytes.
     public long Bytes =>
         (_chunks.Capacity * 28L) + (_sorted.Length * 4L) + (Dirty.Capacity * 4L)
-        + Fresh.Bytes + Waiting.Bytes + Retry.Bytes + Retrying.Bytes + ((_counts.Length + _reasons.Length) * 8L);
+        + Fresh.Bytes + Waiting.Bytes + Retry.Bytes + Retrying.Bytes + Stale.Bytes + ((_counts.Length + _reasons.Length) * 8L);
 
     public long CountOf(PageState state) => _counts[(int)state];
 
@@ -184,6 +187,52 @@ internal sealed class TargetPages(PageTable table, MergeDomain domain, int index
         Retry.Add(id);
     }
 
+    /// <summary>
+    /// Forgets what is known about the content of every page (none is merged). The machine lists a page once and not
+    /// again before it is written, so the pages that were known are remembered in <see cref="Stale"/>, and nothing
+    /// else about them. The caller clears the unstable tree.
+    /// </summary>
+    public void ForgetContents()
+    {
+        Fresh.Reset();
+        Waiting.Reset();
+        Retry.Reset();
+        Retrying.Reset();
+        foreach (uint chunk in SortedChunks())
+        {
+            Span<ulong> words = table.Words(chunk);
+            for (int i = 0; i < words.Length; i++)
+            {
+                var word = new PageWord(words[i]);
+                if (word.State is PageState.Fresh or PageState.Candidate or PageState.Unmergeable)
+                {
+                    Change(ref words[i], PageWord.Unknown(word.IsBroken));
+                    Stale.Add((chunk << PageTable.ChunkShift) + (uint)i);
+                }
+            }
+        }
+    }
+
+    /// <summary>Scanning goes on after <see cref="ForgetContents"/>: what was known is to be looked at.</summary>
+    public void RecallStale()
+    {
+        if (Stale.IsEmpty)
+        {
+            return;
+        }
+
+        while (Stale.TryTake(out uint id))
+        {
+            // It may have been listed and read meanwhile, or its chunk given back with its region.
+            if (table.TargetOf(id) == Index && new PageWord(table[id]).State == PageState.Unknown)
+            {
+                Fail(id, NotMergedReason.ContentChanged, 0, new PageWord(table[id]).IsBroken);
+            }
+        }
+
+        BeginRetry();
+    }
+
     /// <summary>Forgets the pages outside <paramref name="spans"/> (sorted, disjoint).</summary>
     public void ForgetOutside(ReadOnlySpan<PageRange> spans)
     {
@@ -228,6 +277,7 @@ internal sealed class TargetPages(PageTable table, MergeDomain domain, int index
         Waiting.Reset();
         Retry.Reset();
         Retrying.Reset();
+        Stale.Reset();
     }
 
     private int MappingsMax => knobs.MappingsMax;

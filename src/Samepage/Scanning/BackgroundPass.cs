@@ -51,6 +51,13 @@ internal sealed class BackgroundPass(EngineState state, Scanner scanner, SharedP
         return true;
     }
 
+    /// <summary>The next wake-up begins a pass: all that is known about pages was forgotten.</summary>
+    public void Restart()
+    {
+        _target = 0;
+        _phase = Phase.Begin;
+    }
+
     /// <summary>A target is about to leave the list.</summary>
     public void Leaves(RegisteredTarget target)
     {
@@ -71,6 +78,7 @@ internal sealed class BackgroundPass(EngineState state, Scanner scanner, SharedP
         {
             target.Refresh(force: false, _added);
             shared.Adopt(target, _added);
+            target.Pages.RecallStale();
             target.Cursor.Rewind();
             target.Pages.BeginPass();
             target.Passes++;
@@ -94,15 +102,23 @@ internal sealed class BackgroundPass(EngineState state, Scanner scanner, SharedP
                 return false;
             }
 
-            if (target.Passes % PassesPerRetry == 0)
+            if (!state.Knobs.SmartScan || target.Passes % PassesPerRetry == 0)
             {
                 target.Pages.BeginRetry();
+            }
+            else
+            {
+                state.PagesSkipped += target.Pages.CountOf(PageState.Unmergeable);
             }
 
             _phase = Phase.Retry;
         }
 
         return target.Pages.Retrying.IsEmpty
-            || scanner.RetrySome(target, budget, Math.Max(1, target.Passes / PassesPerRetry), passingOnly: false);
+            || scanner.RetrySome(target, budget, Round(target), passingOnly: false);
     }
+
+    // Round 0: every page is tried, however often it has failed.
+    private long Round(RegisteredTarget target) =>
+        state.Knobs.SmartScan ? Math.Max(1, target.Passes / PassesPerRetry) : 0;
 }

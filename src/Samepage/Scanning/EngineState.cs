@@ -48,6 +48,9 @@ internal sealed class EngineState
 
     public long FullScans { get; set; }
 
+    /// <summary>Tries that smart_scan saved: pages that failed to merge and were not tried again in a pass.</summary>
+    public long PagesSkipped { get; set; }
+
     /// <summary>Pages that are to be tried again as the other kind of plan, ever.</summary>
     public long SecondGuesses { get; set; }
 
@@ -67,7 +70,7 @@ internal sealed class EngineState
                 stored += domain.Slots.Stored;
             }
 
-            return stored < Knobs.MaxKernelPages;
+            return (ulong)stored < Knobs.MaxKernelPages;
         }
     }
 
@@ -150,6 +153,13 @@ internal sealed class EngineState
         }
 
         _mappingsMax = Knobs.MappingsMax;
+    }
+
+    /// <summary>No page is a candidate any more.</summary>
+    public void ClearUnstable()
+    {
+        Unstable = new DigestIndex(Pages, 0);
+        _passesTooLarge = 0;
     }
 
     /// <summary>Makes the unstable tree anew when it is far too large for what is in it.</summary>

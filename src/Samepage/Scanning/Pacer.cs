@@ -12,6 +12,7 @@ internal sealed class Pacer(IMachine machine, Knobs knobs)
     // With nothing to do, sleep grows up to this: the longest a new page waits to be noticed.
     private static readonly TimeSpan IdleMax = TimeSpan.FromSeconds(1);
 
+    private readonly ScanTimeAdvisor _scanTime = new(machine, knobs);
     private TimeSpan _idle;
     private TimeSpan _cpuStart;
     private long _wallStart;
@@ -26,6 +27,11 @@ internal sealed class Pacer(IMachine machine, Knobs knobs)
         }
         else
         {
+            if (knobs.Advisor == AdvisorMode.ScanTime)
+            {
+                _scanTime.Begin();
+            }
+
             budget.Visits(knobs.PagesToScan, WalkMax);
         }
     }
@@ -35,7 +41,12 @@ internal sealed class Pacer(IMachine machine, Knobs knobs)
     /// <param name="foundWork">Something was visited or merged in that pass.</param>
     public TimeSpan End(bool passEnded, bool foundWork)
     {
-        TimeSpan sleep = TimeSpan.FromMilliseconds(knobs.SleepMillisecs);
+        TimeSpan sleep = TimeSpan.FromTicks((long)knobs.SleepMicroseconds * TimeSpan.TicksPerMicrosecond);
+        if (passEnded && knobs.Advisor == AdvisorMode.ScanTime)
+        {
+            _scanTime.PassEnded();
+        }
+
         if (!knobs.AdvisorCpu)
         {
             return sleep;
@@ -44,7 +55,7 @@ internal sealed class Pacer(IMachine machine, Knobs knobs)
         // CPU time used / (time since the start of the wake-up + sleep) = advisor_max_cpu percent.
         TimeSpan used = machine.CpuTime - _cpuStart;
         TimeSpan elapsed = machine.Clock.GetElapsedTime(_wallStart);
-        TimeSpan owed = (used * (100.0 / knobs.AdvisorMaxCpu)) - elapsed;
+        TimeSpan owed = (used * (100.0 / knobs.CpuPercentMax)) - elapsed;
         if (!passEnded)
         {
             return owed > TimeSpan.Zero ? owed : TimeSpan.Zero;

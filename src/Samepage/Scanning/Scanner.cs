@@ -92,6 +92,7 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
                 if (!IsDue(word, round, passingOnly))
                 {
                     target.Pages.Retry.Add(id);
+                    state.PagesSkipped += round > 0 ? 1 : 0;
                     continue;
                 }
 

@@ -16,6 +16,19 @@ public sealed record EngineStatus
     /// Pages that nobody wrote are not visited and not counted.</summary>
     public required long PagesScanned { get; init; }
 
+    /// <summary>Tries that smart_scan saved: pages that failed to merge and were left out of a pass.</summary>
+    public required long PagesSkipped { get; init; }
+
+    /// <summary>Contents that have more than one store page in their domain.</summary>
+    public required long StableNodeChains { get; init; }
+
+    /// <summary>Store pages of such contents.</summary>
+    public required long StableNodeDups { get; init; }
+
+    /// <summary>Bytes of the records of pages that are known now: what KSM's general_profit takes off. Tables that are
+    /// there whatever is known are not in it, but in <see cref="MetadataBytes"/>.</summary>
+    public required long PageRecordBytes { get; init; }
+
     /// <summary>Store pages with at least one mapping.</summary>
     public required long PagesShared { get; init; }
 

@@ -24,6 +24,10 @@ internal static class StatusReader
             Run = state.Knobs.Run,
             FullScans = state.FullScans,
             PagesScanned = state.PagesScanned,
+            PagesSkipped = state.PagesSkipped,
+            StableNodeChains = state.Domains.Sum(domain => domain.Chains.Chains),
+            StableNodeDups = state.Domains.Sum(domain => domain.Chains.Members),
+            PageRecordBytes = RecordBytes * domains.Sum(Records),
             PagesShared = domains.Sum(domain => domain.PagesShared),
             PagesSharing = domains.Sum(domain => domain.PagesSharing),
             PagesUnshared = domains.Sum(domain => domain.PagesUnshared),
@@ -87,6 +91,14 @@ internal static class StatusReader
 
         return saved;
     }
+
+    // A page's word, a slot's record and an entry of a tree are eight bytes each (a little less for an entry).
+    private const long RecordBytes = 8;
+
+    // Each known page has its word, a candidate is in the unstable tree, a slot has its record and is in the stable one.
+    private static long Records(DomainStatus domain) =>
+        domain.PagesShared + domain.PagesSharing + domain.ZeroPages + domain.PagesVolatile
+        + (2 * (domain.PagesUnshared + domain.StorePages));
 
     private static DomainStatus Read(EngineState state, MergeDomain domain)
     {

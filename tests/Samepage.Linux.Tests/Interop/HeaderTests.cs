@@ -62,14 +62,17 @@ public partial class HeaderTests
         ["Namespaces"] = "#define _GNU_SOURCE\n#include <stddef.h>\n#include <fcntl.h>\n#include <sched.h>\n" +
             "#include <sys/mount.h>\n#include <sys/stat.h>\n#include <sys/syscall.h>\n",
         ["Abi"] = Common + "#include <sys/ptrace.h>\n#include <linux/futex.h>\n#include <linux/kcmp.h>\n",
+        ["Fuse"] = "#include <stddef.h>\n#include <sys/mount.h>\n#include <sys/syscall.h>\n#include <linux/fuse.h>\n",
+        ["FuseDevice"] = Common + "#include <sys/eventfd.h>\n",
         ["Capability"] = "#include <stddef.h>\n#include <sys/syscall.h>\n#include <linux/capability.h>\n",
     };
 
-    /// <summary>Newer than the headers of distributions still in use (6.1), all added by Linux 6.8, or not needed (PROCMAP_QUERY).</summary>
+    /// <summary>Newer than the headers of distributions still in use (6.1), all added by Linux 6.9, or not needed
+    /// (PROCMAP_QUERY).</summary>
     [GeneratedRegex(
         "^(PAGEMAP_SCAN|PAGE_IS_.*|PM_SCAN_.*|UFFDIO_MOVE.*|UFFD_FEATURE_(MOVE|WP_ASYNC|POISON|WP_UNPOPULATED)|" +
-        "USERFAULTFD_IOC_NEW|PROCMAP_QUERY.*|SECCOMP_IOCTL_NOTIF_SET_FLAGS|SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP|" +
-        "PR_[SG]ET_MEMORY_MERGE|MFD_EXEC|MFD_NOEXEC_SEAL)$")]
+        "FUSE_NOTIFY_RESEND|FUSE_HAS_RESEND|USERFAULTFD_IOC_NEW|PROCMAP_QUERY.*|PR_[SG]ET_MEMORY_MERGE|" +
+        "SECCOMP_IOCTL_NOTIF_SET_FLAGS|SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP|MFD_EXEC|MFD_NOEXEC_SEAL)$")]
     private static partial Regex MayBeMissing { get; }
 
     /// <summary>Structures that came with one of those.</summary>

@@ -103,9 +103,14 @@ internal sealed class LiveDaemon : IDisposable
         return text.Length == 0 ? default : JsonDocument.Parse(text).RootElement.Clone();
     }
 
-    /// <summary>A request that may be refused.</summary>
-    public HttpResponseMessage SendRaw(HttpMethod method, string path, string? body = null) =>
-        Send(method, path, body).GetAwaiter().GetResult();
+    /// <summary>A request that has to be refused, and the problem document that says why.</summary>
+    public JsonElement Refused(HttpMethod method, string path, string? body = null)
+    {
+        using HttpResponseMessage answer = Send(method, path, body).GetAwaiter().GetResult();
+        string text = answer.Content.ReadAsStringAsync().GetAwaiter().GetResult();
+        Assert.False(answer.IsSuccessStatusCode, $"{method} {path} {body}: {text}");
+        return JsonDocument.Parse(text).RootElement.Clone();
+    }
 
     /// <summary>A request whose answer may never come.</summary>
     public void AskAndForget(HttpMethod method, string path, string? body = null) =>

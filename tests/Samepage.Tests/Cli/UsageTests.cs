@@ -18,7 +18,7 @@ public sealed class UsageTests
         string[] designed =
         [
             "demo", "daemon", "doctor", "status", "list", "top", "run", "attach", "detach", "merge", "unmerge", "get",
-            "set",
+            "set", "mount", "unmount",
         ];
         IEnumerable<string> shown = CommandLine.Build(Nowhere).Subcommands
             .Where(verb => !verb.Hidden).Select(verb => verb.Name);
