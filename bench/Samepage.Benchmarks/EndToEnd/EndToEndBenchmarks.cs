@@ -27,6 +27,7 @@ internal static class EndToEndBenchmarks
         ("guests", MergeRace.Guests),
         ("idle", IdlePasses.Run),
         ("corunner", CoRunner.Run),
+        ("adminfiles", AdminFileCosts.Run),
     ];
 
     /// <summary>Runs one part; nothing is written.</summary>

@@ -65,13 +65,15 @@ internal static class KernelNumbers
         return error != 0 ? error : wide > limit ? Errno.ERANGE : 0;
     }
 
-    /// <summary>kstrtobool: only the beginning counts.</summary>
+    /// <summary>kstrtobool of Linux 6.18: only the beginning counts; enable and disable are words, too.</summary>
     internal static int ToBoolean(string text, out bool value)
     {
         var first = text.Length > 0 ? text[0] : '\0';
         var second = text.Length > 1 ? text[1] : '\0';
-        value = first is 'y' or 'Y' or 't' or 'T' or '1' || (first is 'o' or 'O' && second is 'n' or 'N');
-        var isFalse = first is 'n' or 'N' or 'f' or 'F' or '0' || (first is 'o' or 'O' && second is 'f' or 'F');
+        value = first is 'e' or 'E' or 'y' or 'Y' or 't' or 'T' or '1'
+            || (first is 'o' or 'O' && second is 'n' or 'N');
+        var isFalse = first is 'd' or 'D' or 'n' or 'N' or 'f' or 'F' or '0'
+            || (first is 'o' or 'O' && second is 'f' or 'F');
         return value || isFalse ? 0 : Errno.EINVAL;
     }
 

@@ -19,6 +19,7 @@ public sealed class FuseSession : IDisposable
     private readonly FuseDispatcher dispatcher;
     private readonly TaskCompletionSource ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly Thread thread;
+    private int disposed;
 
     /// <summary>Begins to serve.</summary>
     /// <param name="device">A descriptor of /dev/fuse that is mounted; owned by the session from now on.</param>
@@ -50,6 +51,11 @@ public sealed class FuseSession : IDisposable
     /// <summary>Stops serving; waits for the thread. Writes that still wait get an error.</summary>
     public void Dispose()
     {
+        if (Interlocked.Exchange(ref disposed, 1) != 0)
+        {
+            return;
+        }
+
         FuseDevice.Signal(stop);
         thread.Join();
         device.Dispose();

@@ -87,7 +87,8 @@ internal sealed class MergeDomain
             return false;
         }
 
-        AddStable(slot, key);
+        Slots.Fill(slot, key);
+        Stable.Add(key, slot);
         return true;
     }
 
@@ -99,7 +100,8 @@ internal sealed class MergeDomain
             return false;
         }
 
-        AddStable(slot, key);
+        Slots.Fill(slot, key);
+        Stable.Add(key, slot);
         return true;
     }
 
@@ -108,17 +110,30 @@ internal sealed class MergeDomain
 
     public void AddMapping(uint slot, int mappingsMax)
     {
-        if (Slots.AddMapping(slot) == mappingsMax)
+        ulong key = Slots.KeyOf(slot);
+        int mappings = Slots.AddMapping(slot);
+        if (mappings == 1)
         {
-            Stable.Remove(Slots.KeyOf(slot), slot);
-            _chains.Filled(Slots.KeyOf(slot));
+            _chains.Mapped(key, OthersMapped(key, slot));
+        }
+
+        if (mappings == mappingsMax)
+        {
+            Stable.Remove(key, slot);
+            _chains.Filled(key);
         }
     }
 
     public void DropMapping(uint slot, int mappingsMax)
     {
         ulong key = Slots.KeyOf(slot);
-        if (Slots.DropMapping(slot) == mappingsMax / 2 && key != PageKey.ContentUnknown && !_unwritten.Contains(slot))
+        int mappings = Slots.DropMapping(slot);
+        if (mappings == 0)
+        {
+            _chains.Unmapped(key);
+        }
+
+        if (mappings == mappingsMax / 2 && key != PageKey.ContentUnknown && !_unwritten.Contains(slot))
         {
             if (!IsInTree(key, slot))
             {
@@ -175,7 +190,6 @@ internal sealed class MergeDomain
         _unwritten.Sort();
         foreach (uint slot in _unwritten)
         {
-            _chains.Removed(Slots.KeyOf(slot));
             Slots.Empty(slot);
         }
 
@@ -206,7 +220,6 @@ internal sealed class MergeDomain
         {
             Store.Read(slot, page[..PageSize.Bytes]);
             key = PageKey.Of(digester.Digest(page[..PageSize.Bytes]));
-            _chains.Adding(key, IsInTree(key));
             Slots.Identify(slot, key);
             Stable.Add(key, slot);
             _reopened.Add(slot);
@@ -229,7 +242,6 @@ internal sealed class MergeDomain
             if (freed[i])
             {
                 Stable.Remove(Slots.KeyOf(slots[i]), slots[i]);
-                _chains.Removed(Slots.KeyOf(slots[i]));
                 Slots.Empty(slots[i]);
                 slots[count++] = slots[i];
             }
@@ -239,17 +251,23 @@ internal sealed class MergeDomain
         return count;
     }
 
-    private void AddStable(uint slot, ulong key)
+    /// <summary>True when another page with the same content has mappings: this one will not get any soon.</summary>
+    public bool HasMappedTwin(uint slot)
     {
-        _chains.Adding(key, IsInTree(key));
-        Slots.Fill(slot, key);
-        Stable.Add(key, slot);
+        ulong key = Slots.KeyOf(slot);
+        return OthersMapped(key, slot) > 0 || _chains.HasFull(key);
     }
 
-    private bool IsInTree(ulong key)
+    private int OthersMapped(ulong key, uint slot)
     {
-        Span<uint> one = stackalloc uint[1];
-        return Stable.Find(key, one) > 0;
+        Span<uint> slots = stackalloc uint[16];
+        int mapped = 0;
+        foreach (uint other in slots[..Stable.Find(key, slots)])
+        {
+            mapped += other != slot && Slots.Mappings(other) > 0 ? 1 : 0;
+        }
+
+        return mapped;
     }
 
     private bool IsInTree(ulong key, uint slot)

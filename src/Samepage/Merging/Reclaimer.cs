@@ -65,7 +65,7 @@ internal sealed class Reclaimer(EngineState state)
         _pruned = clock.GetTimestamp();
         foreach (MergeDomain domain in state.Domains)
         {
-            if (domain.Chains.Chains > 0 && domain.Slots.Unreferenced > 0)
+            if (domain.Slots.Unreferenced > 0)
             {
                 uint cursor = 0;
                 Ask(domain, ref cursor, chainedOnly: true);
@@ -124,7 +124,7 @@ internal sealed class Reclaimer(EngineState state)
         int kept = 0;
         foreach (uint slot in slots)
         {
-            if (domain.Chains.IsChained(domain.Slots.KeyOf(slot)))
+            if (domain.HasMappedTwin(slot))
             {
                 slots[kept++] = slot;
             }

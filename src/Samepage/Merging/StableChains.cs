@@ -1,7 +1,7 @@
 namespace Samepage;
 
 /// <summary>
-/// Contents that have more than one store page in a domain, because the first has all the mappings it may have
+/// Contents that have more than one mapped store page in a domain, because the first has all the mappings it may have
 /// (max_page_sharing) or because a repeated page was laid out in a row. KSM chains such stable nodes and counts chains
 /// (stable_node_chains) and their members (stable_node_dups); here only the counts are needed: each member is found by
 /// the stable tree or is full.
@@ -23,28 +23,29 @@ internal sealed class StableChains
     // An entry of a dictionary is 24 bytes and a bucket of 4.
     public long Bytes => (_members.Capacity + _full.Capacity) * 28L;
 
-    public bool IsChained(ulong key) => _members.ContainsKey(key);
+    /// <summary>True when a full store page has this key.</summary>
+    public bool HasFull(ulong key) => _full.ContainsKey(key);
 
-    /// <summary>A store page with this key is about to be added.</summary>
+    /// <summary>A store page with this key gets its first mapping.</summary>
     /// <param name="key">Its key.</param>
-    /// <param name="isInTree">The stable tree has another one.</param>
-    public void Adding(ulong key, bool isInTree)
+    /// <param name="mappedInTree">Other store pages with this key and a mapping that the stable tree finds.</param>
+    public void Mapped(ulong key, int mappedInTree)
     {
+        int others = mappedInTree + _full.GetValueOrDefault(key);
         if (_members.TryGetValue(key, out int count))
         {
             _members[key] = count + 1;
             Members++;
         }
-        else if (isInTree || _full.ContainsKey(key))
+        else if (others > 0)
         {
-            int others = (isInTree ? 1 : 0) + _full.GetValueOrDefault(key);
             _members[key] = others + 1;
             Members += others + 1;
         }
     }
 
-    /// <summary>A store page with this key is no more.</summary>
-    public void Removed(ulong key)
+    /// <summary>A store page with this key has lost its last mapping.</summary>
+    public void Unmapped(ulong key)
     {
         if (!_members.TryGetValue(key, out int count))
         {

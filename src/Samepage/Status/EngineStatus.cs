@@ -19,10 +19,10 @@ public sealed record EngineStatus
     /// <summary>Tries that smart_scan saved: pages that failed to merge and were left out of a pass.</summary>
     public required long PagesSkipped { get; init; }
 
-    /// <summary>Contents that have more than one store page in their domain.</summary>
+    /// <summary>Contents that have more than one mapped store page in their domain.</summary>
     public required long StableNodeChains { get; init; }
 
-    /// <summary>Store pages of such contents.</summary>
+    /// <summary>Mapped store pages of such contents.</summary>
     public required long StableNodeDups { get; init; }
 
     /// <summary>Bytes of the records of pages that are known now: what KSM's general_profit takes off. Tables that are

@@ -95,10 +95,11 @@ internal static class StatusReader
     // A page's word, a slot's record and an entry of a tree are eight bytes each (a little less for an entry).
     private const long RecordBytes = 8;
 
-    // Each known page has its word, a candidate is in the unstable tree, a slot has its record and is in the stable one.
+    // Each known page has its word, a candidate is in the unstable tree, a mapped slot has its record and is in the
+    // stable tree.
     private static long Records(DomainStatus domain) =>
-        domain.PagesShared + domain.PagesSharing + domain.ZeroPages + domain.PagesVolatile
-        + (2 * (domain.PagesUnshared + domain.StorePages));
+        domain.PagesSharing + domain.ZeroPages + domain.PagesVolatile
+        + (2 * domain.PagesUnshared) + (3 * domain.PagesShared);
 
     private static DomainStatus Read(EngineState state, MergeDomain domain)
     {
@@ -107,6 +108,7 @@ internal static class StatusReader
         long unshared = 0;
         long changing = 0;
         long zero = 0;
+        long planned = 0;
         foreach (RegisteredTarget target in state.Targets)
         {
             if (target.Pages.Domain == domain)
@@ -116,12 +118,15 @@ internal static class StatusReader
                 unshared += target.Pages.CountOf(PageState.Candidate);
                 changing += target.Pages.Volatile;
                 zero += target.Pages.CountOf(PageState.Zeroed);
+                planned += target.Pages.PlannedCount;
             }
         }
 
-        // Nothing is planned between two wake-ups, so every mapping that is counted is there.
+        // Between two wake-ups nothing is planned, so every mapping that is counted is there. In the middle of a
+        // synchronous merge slots are counted whose pages are planned and not merged yet.
         long sharing = merged - domain.Slots.Mapped;
-        Invariant.Check(sharing >= 0);
+        Invariant.Check(sharing >= 0 || planned > 0);
+        sharing = Math.Max(0, sharing);
         return new DomainStatus(
             domain.Name,
             targets,

@@ -172,7 +172,7 @@ public sealed class MountTests : IDisposable
         }
 
         Assert.True(sawHalf, "no read came in between");
-        DetachedProcess.Run("kill", ["-INT", writer.Pid.ToString(CultureInfo.InvariantCulture)]);
+        DetachedProcess.Run("kill", ["-TERM", writer.Pid.ToString(CultureInfo.InvariantCulture)]);
         int code = writer.WaitForExit(Limit);
         if (code != 0)
         {

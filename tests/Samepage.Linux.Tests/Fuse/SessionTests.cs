@@ -51,7 +51,7 @@ public sealed class SessionTests : IDisposable
     }
 
     [Theory]
-    [InlineData("INT")]
+    [InlineData("TERM")]
     [InlineData("KILL")]
     public void A_signal_gets_a_waiting_writer_out(string signal)
     {
@@ -72,7 +72,7 @@ public sealed class SessionTests : IDisposable
         Assert.Equal("first", RawFile.Text($"{folder}/kept"));
         Assert.Equal(0, FuseMount.Unmount(folder, lazily: false));
 
-        Assert.True(session.Ended.Wait(Limit));
+        Await(() => session.Ended.IsCompleted);
         Assert.False(IsMounted);
         Assert.False(File.Exists($"{folder}/kept"));
     }
@@ -106,7 +106,7 @@ public sealed class SessionTests : IDisposable
         Assert.Equal("\"irst\n\"", file.ReadAt(10, 1));
         Assert.Equal(0, FuseMount.Unmount(folder, lazily: true));
         file.Dispose();
-        Assert.True(second.Ended.Wait(Limit));
+        Await(() => second.Ended.IsCompleted);
     }
 
     [Fact]
@@ -124,7 +124,7 @@ public sealed class SessionTests : IDisposable
         Assert.Equal(0, reader.WaitForExit(Limit));
         reader.ReadLine("fixed", Limit);
         Assert.Equal(0, FuseMount.Unmount(folder, lazily: true));
-        Assert.True(second.Ended.Wait(Limit));
+        Await(() => second.Ended.IsCompleted);
     }
 
     [Fact]

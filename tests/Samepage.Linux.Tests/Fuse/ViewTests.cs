@@ -264,7 +264,7 @@ public sealed class ViewTests(AdminMountsFixture shared) : IClassFixture<AdminMo
     {
         var random = new Random(seed);
         var model = new Model2009();
-        model.WriteAll(mounted);
+        Model2009.WriteAll(mounted);
         string[] words = ["0", "1", "2", "3", "17", "4294967295", "4294967296", "4294967300", "18446744073709551615",
             "18446744073709551616", "-1", "+5", "", "\n", "x", "7\n", "7\n\n", "8\0x", " 9", "\u00ff", "000000000000000000000012"];
         for (int i = 0; i < 400; i++)
@@ -332,7 +332,7 @@ public sealed class ViewTests(AdminMountsFixture shared) : IClassFixture<AdminMo
         public static readonly string[] FilesOfMerged = ["sleep_millisecs", "pages_to_scan", "run", "max_kernel_pages"];
         private ulong sleep, pages, run, flags, max;
 
-        public void WriteAll(MountedDaemon mounted)
+        public static void WriteAll(MountedDaemon mounted)
         {
             foreach (string file in FilesOfMerged)
             {

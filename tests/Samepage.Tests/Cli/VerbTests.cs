@@ -77,7 +77,7 @@ public sealed class VerbTests
     [InlineData("run=7", "run cannot be \"7\"")]
     [InlineData("pages_to_scan=-1", "pages_to_scan cannot be")]
     [InlineData("sleep_millisecs=99999999999", "sleep_millisecs cannot be")]
-    [InlineData("advisor_mode=often", "none or cpu")]
+    [InlineData("advisor_mode=often", "none, scan-time or cpu")]
     public async Task ABadKnobIsOneLineAndChangesNothing(string setting, string saying)
     {
         await using RunningDaemon daemon = await RunningDaemon.Start();

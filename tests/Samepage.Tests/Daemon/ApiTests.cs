@@ -43,8 +43,8 @@ public sealed class ApiTests
         JsonElement paths = (await daemon.Get("/openapi/v1.json")).GetProperty("paths");
         Assert.Equal(
             [
-                "/v1/events", "/v1/knobs", "/v1/knobs/{name}", "/v1/merge", "/v1/status", "/v1/targets",
-                "/v1/targets/{pid}", "/v1/unmerge",
+                "/v1/events", "/v1/knobs", "/v1/knobs/{name}", "/v1/merge", "/v1/mounts", "/v1/runs", "/v1/status",
+                "/v1/targets", "/v1/targets/{pid}", "/v1/unmerge",
             ],
             paths.EnumerateObject().Select(path => path.Name).Order());
         Assert.True(paths.GetProperty("/v1/targets/{pid}").TryGetProperty("delete", out _));
