@@ -20,6 +20,9 @@ internal sealed class Daemon : IDisposable
     public static string Program =>
         Environment.GetEnvironmentVariable("SAMEPAGE") ?? Path.Combine(Repository.Root, "samepage");
 
+    /// <summary>Its socket.</summary>
+    public string Socket => _socket;
+
     /// <summary>Process id.</summary>
     public int Pid => _process.Id;
 

@@ -33,6 +33,9 @@ internal static class Requests
     internal static byte[] AddRun(this DaemonClient client, RunBody body) =>
         client.Get("POST", "/v1/runs", JsonSerializer.SerializeToUtf8Bytes(body, ApiJson.Default.RunBody));
 
+    internal static byte[] Serve(this DaemonClient client, MountBody body) =>
+        client.Get("POST", "/v1/mounts", JsonSerializer.SerializeToUtf8Bytes(body, ApiJson.Default.MountBody));
+
     internal static byte[] SetKnob(this DaemonClient client, string name, string value) =>
         client.Get(
             "PUT",

@@ -2,6 +2,7 @@ using Microsoft.Win32.SafeHandles;
 using Samepage.Cli.Client;
 using Samepage.Daemon;
 using Samepage.Daemon.Api;
+using Samepage.Linux.Fuse;
 using Samepage.Linux.Interception;
 using Samepage.Linux.Interop;
 
@@ -18,6 +19,8 @@ internal sealed record Wishes(string? Domain, bool All, bool Device, string? Vie
 /// </summary>
 internal static class CommandStart
 {
+    private const string AdminFiles = "/sys/kernel/mm/ksm";
+
     /// <summary>Puts mounts and filter in place and has the daemon answer.</summary>
     /// <returns>The listener, which has to stay open until the execve; null in a nested run.</returns>
     internal static SafeFileHandle? Prepare(DaemonClient client, Wishes wishes)
@@ -35,7 +38,7 @@ internal static class CommandStart
             return null;
         }
 
-        var device = MakeMounts(wishes);
+        var device = MakeMounts(client, wishes);
         var listener = RunFilter.Install(wishes.Device, out var errno);
         if (listener is null && errno != Errno.EBUSY)
         {
@@ -56,7 +59,7 @@ internal static class CommandStart
         return listener;
     }
 
-    private static DeviceIdentity? MakeMounts(Wishes wishes)
+    private static DeviceIdentity? MakeMounts(DaemonClient client, Wishes wishes)
     {
         if (!wishes.Device && wishes.View is null)
         {
@@ -66,6 +69,7 @@ internal static class CommandStart
         try
         {
             RunNamespace.Enter();
+            MountView(client, wishes.View);
             return wishes.Device ? RunNamespace.AddDevice() : null;
         }
         catch (KernelException error) when (error.Errno is Errno.EPERM or Errno.EACCES)
@@ -73,5 +77,28 @@ internal static class CommandStart
             throw new RequestException(
                 ExitCode.NotPermitted, "--dev-ksm and --admin-view need a mount namespace: run samepage as root", error);
         }
+    }
+
+    private static void MountView(DaemonClient client, string? view)
+    {
+        if (view is null)
+        {
+            return;
+        }
+
+        if (!Directory.Exists(AdminFiles))
+        {
+            throw new RequestException(
+                ExitCode.HostNotSupported, $"there is no {AdminFiles} to mount the files at: this kernel has no KSM");
+        }
+
+        // The daemon duplicates the descriptor; ours is closed by the execve.
+        using var device = FuseMount.MountAt(AdminFiles, view + "@samepage-run");
+        client.Serve(new MountBody
+        {
+            View = view,
+            Pid = Environment.ProcessId,
+            Fd = (int)device.DangerousGetHandle(),
+        });
     }
 }

@@ -32,6 +32,8 @@ internal static class Examples
         ],
         ["run"] =
         [
+            "samepage run -- ./program-that-calls-madvise",
+            "samepage run --dev-ksm --admin-view v4 -- ./program-of-2009",
             "samepage run --all -- qemu-system-x86_64 -m 2048 -kernel vmlinuz",
             "samepage run --all --domain tests -- make -j8 check",
         ],

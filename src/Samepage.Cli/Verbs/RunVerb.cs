@@ -35,6 +35,7 @@ internal static class RunVerb
             Description = "Show the command these files at /sys/kernel/mm/ksm: modern, merged or v4",
             HelpName = "VIEW",
         };
+        view.AcceptOnlyFromAmong("v4", "merged", "modern");
         var command = new Argument<string[]>("COMMAND")
         {
             Description = "The command and its arguments",

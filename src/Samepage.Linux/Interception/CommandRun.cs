@@ -34,6 +34,7 @@ internal sealed class CommandRun : IDisposable
     private readonly List<(int Note, int Pid)> _waiting = [];
     private readonly HashSet<int> _unmerging = [];
     private readonly List<PageRange> _parts = [];
+    private bool _isOver;
 
     internal CommandRun(
         string id, CallListener listener, CallNotes notes, RunJournal? journal, IDescriptorKeeper keeper, Action changed)
@@ -102,6 +103,18 @@ internal sealed class CommandRun : IDisposable
         }
     }
 
+    /// <summary>A nested run registers everything of the process that is about to become its command.</summary>
+    internal void RegisterWhole(int pid)
+    {
+        lock (_gate)
+        {
+            if (_state.Of(pid) is { } process)
+            {
+                _state.Do(new RunEntry(RunEvent.RegisterAll, process.Pid, 1, 0, 0));
+            }
+        }
+    }
+
     /// <summary>A nested run has a placeholder of its own.</summary>
     internal bool AddDevice(DeviceIdentity identity)
     {
@@ -135,15 +148,22 @@ internal sealed class CommandRun : IDisposable
     /// <summary>Notices children, ends, other programs and closed areas; for the loop, a few times a second.</summary>
     internal void LookAround()
     {
-        List<int> known = [.. Processes];
-        var children = known.ToDictionary(pid => pid, ProcessFacts.Children);
+        List<int> known, parents;
+        lock (_gate)
+        {
+            known = [.. _state.Processes.Select(process => process.Pid)];
+            // Whose parent has nothing registered has nothing to inherit, and is found at its first call.
+            parents = [.. _state.Processes.Where(process => process.HasRegistered).Select(process => process.Pid)];
+        }
+
+        var children = parents.ToDictionary(pid => pid, ProcessFacts.Children);
         lock (_gate)
         {
             foreach (int pid in known)
             {
                 if (_state.Find(pid) is { } process && _state.IsSame(process))
                 {
-                    AddChildren(process, children[pid]);
+                    AddChildren(process, children.GetValueOrDefault(pid, []));
                     process.Looks++;
                     process.IsChanged |= process.Looks == LooksBeforeAttach && process.HasRegistered;
                     DropUnmapped(process);
@@ -218,7 +238,8 @@ internal sealed class CommandRun : IDisposable
                 // A keeper that is gone has let go.
             }
 
-            Dispose();
+            _isOver = true;
+            DisposeWhenOver();
         }
     }
 
@@ -329,8 +350,22 @@ internal sealed class CommandRun : IDisposable
             }
         }
 
-        HasEnded = true;
+        lock (_gate)
+        {
+            HasEnded = true;
+            DisposeWhenOver();
+        }
+
         _changed();
+    }
+
+    // Not while the thread may be about to use it all: before Linux 6.11 it does not wake up when the last process ends.
+    private void DisposeWhenOver()
+    {
+        if (HasEnded && _isOver)
+        {
+            Dispose();
+        }
     }
 
     private int FreeNote()
@@ -358,9 +393,11 @@ internal sealed class CommandRun : IDisposable
         {
             answer = Decide(call, note);
         }
-        catch (IOException)
+#pragma warning disable CA1031 // A call that ended the daemon would end the next one, too, which finds it unanswered.
+        catch (Exception)
+#pragma warning restore CA1031
         {
-            // The keeper cannot be reached, or there is no memory: nothing has been done.
+            // The keeper cannot be reached, or there is no memory: as when the kernel lacks resources.
             answer = new CallAnswer(-Errno.EAGAIN);
         }
 

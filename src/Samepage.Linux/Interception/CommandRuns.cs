@@ -182,6 +182,7 @@ public sealed class CommandRuns : IDisposable
         catch
         {
             run.End();
+            run.Dispose(); // its thread has not been started
             throw;
         }
 
@@ -210,6 +211,11 @@ public sealed class CommandRuns : IDisposable
                 TargetError.Refused,
                 "system calls of this process are watched by another program already (seccomp): run cannot watch them, too",
                 request.Pid);
+        }
+
+        if (request.WholeProcess)
+        {
+            outer.RegisterWhole(request.Pid);
         }
 
         if (request.DeviceInode == 0)

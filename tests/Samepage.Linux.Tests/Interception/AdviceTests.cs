@@ -52,7 +52,7 @@ public sealed class AdviceTests(RunDaemon daemon) : IClassFixture<RunDaemon>
         ulong a = one.Filled(Pages, 2), b = two.Filled(Pages, 2);
         one.Advise(a + (64 * 4096), 64, Merge);
         two.Advise(b, Pages, Merge);
-        daemon.Merge(64, one.Pid);
+        daemon.Merge(64, one.Pid, two.Pid);
         ulong[] frames = one.Frames(a, Pages), others = two.Frames(b, Pages);
         Assert.Equal(64, PageProof.Shared(frames, others));
         Assert.Equal(64, PageProof.Shared(frames[64..128], others[64..128]));

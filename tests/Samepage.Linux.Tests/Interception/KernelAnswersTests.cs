@@ -15,41 +15,49 @@ public sealed class KernelAnswersTests(RunDaemon daemon, ITestOutputHelper outpu
     private const ulong Base = 0x2000_0000_0000;
     private const int Window = 64;
 
-    [Theory]
-    [InlineData("madvise 0x200000000001 4096 12")]
-    [InlineData("madvise 0x200000000800 0 13")]
-    [InlineData("madvise 0x200000000000 0 12")]
-    [InlineData("madvise 0 0 12")]
-    [InlineData("madvise 0 4096 12")]
-    [InlineData("madvise 0x200000000000 1 12")]
-    [InlineData("madvise 0x200000000000 4097 12")]
-    [InlineData("madvise 0x200000000000 -1 12")]
-    [InlineData("madvise 0x200000000000 -4095 13")]
-    [InlineData("madvise 0x200000000000 -4096 12")]
-    [InlineData("madvise 0x200000000000 0x7fffffffffffffff 12")]
-    [InlineData("madvise -4096 4096 12")]
-    [InlineData("madvise -4096 8192 12")]
-    [InlineData("madvise 0xffffffffff600000 4096 12")]
-    [InlineData("madvise 0x7ffffffff000 4096 13")]
-    [InlineData("madvise 0x7ffffffff000 1000000000 13")]
-    [InlineData("madvise 0x200000000000 4096 0x10000000c")]
-    [InlineData("madvise 0x200000000000 4096 26")]
-    [InlineData("prctl 67 1 1")]
-    [InlineData("prctl 67 1 0 1")]
-    [InlineData("prctl 67 1 0 0 1")]
-    [InlineData("prctl 67 0 0 0 0")]
-    [InlineData("prctl 68 1")]
-    [InlineData("prctl 68 0 1")]
-    [InlineData("prctl 68 0 0 0 1")]
-    [InlineData("prctl 68")]
-    [InlineData("prctl 0x100000043 0 1")]
-    public void One_call_is_answered_as_the_kernel_does(string command)
+    private static readonly string[] EdgeCases =
+    [
+        "madvise 0x200000000001 4096 12",
+        "madvise 0x200000000800 0 13",
+        "madvise 0x200000000000 0 12",
+        "madvise 0 0 12",
+        "madvise 0 4096 12",
+        "madvise 0x200000000000 1 12",
+        "madvise 0x200000000000 4097 12",
+        "madvise 0x200000000000 -1 12",
+        "madvise 0x200000000000 -4095 13",
+        "madvise 0x200000000000 -4096 12",
+        "madvise 0x200000000000 0x7fffffffffffffff 12",
+        "madvise -4096 4096 12",
+        "madvise -4096 8192 12",
+        "madvise 0xffffffffff600000 4096 12",
+        "madvise 0x7ffffffff000 4096 13",
+        "madvise 0x7ffffffff000 1000000000 13",
+        "madvise 0x200000000000 4096 0x10000000c",
+        "madvise 0x200000000000 4096 26",
+        "prctl 67 1 1",
+        "prctl 67 1 0 1",
+        "prctl 67 1 0 0 1",
+        "prctl 67 0 0 0 0",
+        "prctl 68 1",
+        "prctl 68 0 1",
+        "prctl 68 0 0 0 1",
+        "prctl 68",
+        "prctl 0x100000043 0 1",
+    ];
+
+    [Fact]
+    public void Calls_at_the_edges_are_answered_as_the_kernel_does()
     {
         using Asker kernel = Alone();
         using Asker ours = Run(daemon.Live);
         Map(kernel);
         Map(ours);
-        Assert.Equal(kernel.Do(command), ours.Do(command));
+        foreach (string command in EdgeCases)
+        {
+            Answer expected = kernel.Do(command);
+            Assert.True(expected == ours.Do(command), $"{command}: the kernel says {expected}");
+        }
     }
 
     [Fact]

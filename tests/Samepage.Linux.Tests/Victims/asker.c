@@ -24,6 +24,7 @@
 
 #define PAGE 4096ul
 #define WORDS 8
+#define APART 16
 
 static volatile sig_atomic_t signals;
 
@@ -98,6 +99,7 @@ static void storm(unsigned long base, unsigned long pages)
 	struct timeval none = { 0, 0 };
 	fd_set input;
 	long calls = 0, failed = 0;
+	char end;
 
 	do {
 		for (int i = 0; i < 100; i++) {
@@ -107,18 +109,20 @@ static void storm(unsigned long base, unsigned long pages)
 		FD_ZERO(&input);
 		FD_SET(0, &input);
 	} while (select(1, &input, NULL, NULL, &none) == 0);
+	while (read(0, &end, 1) == 1 && end != '\n')
+		;
 	printf("= %ld %ld\n", calls, failed);
 }
 
-static void under_signals(unsigned long base, long calls)
+static void under_signals(unsigned long base, long calls, int restart)
 {
-	struct sigaction action = { .sa_handler = count };
+	struct sigaction action = { .sa_handler = count, .sa_flags = restart ? SA_RESTART : 0 };
 	timer_t timer;
 	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
 	struct itimerspec often = { { 0, 100000 }, { 0, 100000 } };
 	long interrupted = 0, other = 0;
 
-	sigaction(SIGUSR1, &action, NULL); /* without SA_RESTART */
+	sigaction(SIGUSR1, &action, NULL);
 	timer_create(CLOCK_MONOTONIC, &event, &timer);
 	timer_settime(timer, 0, &often, NULL);
 	for (long i = 0; i < calls; i++) {
@@ -164,6 +168,13 @@ static void map(const char *kind, unsigned long at, unsigned long pages)
 		flags |= MAP_PRIVATE;
 	} else
 		flags |= MAP_PRIVATE | MAP_ANONYMOUS;
+	/* Away from everything else: pages beside the thread's own data are not merged with the thread that works. */
+	if (!at) {
+		char *room = mmap(NULL, (pages + 2 * APART) * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		at = (unsigned long)room + APART * PAGE;
+		flags |= MAP_FIXED;
+	}
 	void *memory = mmap((void *)at, pages * PAGE, PROT_READ | PROT_WRITE, flags, fd, 0);
 
 	answer(memory == MAP_FAILED ? -errno : (long)memory);
@@ -284,7 +295,7 @@ static void obey(char *line)
 	} else if (strcmp(verb, "storm") == 0)
 		storm(n[0], n[1]);
 	else if (strcmp(verb, "signals") == 0)
-		under_signals(n[0], (long)n[1]);
+		under_signals(n[0], (long)n[1], (int)n[2]);
 	else if (strcmp(verb, "vfork") == 0)
 		in_vfork_child(n[0], n[1]);
 	else if (strcmp(verb, "process_madvise") == 0)

@@ -43,7 +43,7 @@ public sealed class ApiTests
         JsonElement paths = (await daemon.Get("/openapi/v1.json")).GetProperty("paths");
         Assert.Equal(
             [
-                "/v1/events", "/v1/knobs", "/v1/knobs/{name}", "/v1/merge", "/v1/mounts", "/v1/status",
+                "/v1/events", "/v1/knobs", "/v1/knobs/{name}", "/v1/merge", "/v1/mounts", "/v1/runs", "/v1/status",
                 "/v1/targets", "/v1/targets/{pid}", "/v1/targets/{pid}/events", "/v1/targets/{pid}/pages",
                 "/v1/targets/{pid}/ranges", "/v1/targets/{pid}/ranges/{range}", "/v1/unmerge",
             ],
