@@ -215,10 +215,10 @@ public sealed record KnobBody
 }
 
 /// <summary>All mounts of KSM's admin files.</summary>
-public sealed record MountsDocument(IReadOnlyList<MountDocument> Mounts);
+internal sealed record MountsDocument(IReadOnlyList<MountDocument> Mounts);
 
 /// <summary>One mount of KSM's admin files.</summary>
-public sealed record MountDocument
+internal sealed record MountDocument
 {
     /// <summary>v4, merged or modern.</summary>
     public required string View { get; init; }
@@ -233,7 +233,7 @@ public sealed record MountDocument
 }
 
 /// <summary>Body of POST /v1/mounts: a path, or a process and its descriptor.</summary>
-public sealed record MountBody
+internal sealed record MountBody
 {
     /// <summary>v4 (April 2009), merged (Linux 2.6.32 as it was in June 2009) or modern (Linux 6.x).</summary>
     public required string View { get; init; }

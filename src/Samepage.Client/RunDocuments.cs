@@ -1,7 +1,7 @@
 namespace Samepage;
 
 /// <summary>Body of POST /v1/runs.</summary>
-public sealed record RunBody
+internal sealed record RunBody
 {
     /// <summary>The process that is about to execute the command.</summary>
     public required int Pid { get; init; }
@@ -21,7 +21,7 @@ public sealed record RunBody
 }
 
 /// <summary>A file by its numbers.</summary>
-public sealed record FileBody
+internal sealed record FileBody
 {
     /// <summary>File system (st_dev).</summary>
     public required ulong Device { get; init; }
@@ -32,11 +32,11 @@ public sealed record FileBody
 
 /// <summary>Answer of GET /v1/runs.</summary>
 /// <param name="Runs">The commands.</param>
-public sealed record RunsDocument(IReadOnlyList<RunDocument> Runs);
+internal sealed record RunsDocument(IReadOnlyList<RunDocument> Runs);
 
 /// <summary>One command under <c>samepage run</c>.</summary>
 /// <param name="Id">Its name, for as long as it runs.</param>
 /// <param name="Domain">Trust domain; null: each user's own.</param>
 /// <param name="Pids">Its processes, as far as known.</param>
 /// <param name="Calls">KSM calls answered by this daemon.</param>
-public sealed record RunDocument(string Id, string? Domain, IReadOnlyList<int> Pids, long Calls);
+internal sealed record RunDocument(string Id, string? Domain, IReadOnlyList<int> Pids, long Calls);

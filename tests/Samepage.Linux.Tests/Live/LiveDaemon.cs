@@ -116,7 +116,6 @@ internal sealed class LiveDaemon : IDisposable
     public HttpResponseMessage SendRaw(HttpMethod method, string path, string? body = null) =>
         Send(method, path, body).GetAwaiter().GetResult();
 
-
     /// <summary>A request whose answer may never come.</summary>
     public void AskAndForget(HttpMethod method, string path, string? body = null) =>
         _ = Send(method, path, body).ContinueWith(task => _ = task.Exception, TaskScheduler.Default);
