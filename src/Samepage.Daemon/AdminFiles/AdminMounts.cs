@@ -41,7 +41,7 @@ internal sealed class AdminMounts(string socket, EngineLoop loop, SnapshotBoard 
             throw new RequestException(ExitCode.Usage, "give the directory as an absolute path");
         }
 
-        path = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
+        path = FuseMount.RealPath(Path.TrimEndingDirectorySeparator(Path.GetFullPath(path)));
         ClearDead(path);
         var document = new MountDocument { View = view.Name, Path = path };
         await Serve(() => MountAt(path, view), view, document, takenOver: false).ConfigureAwait(false);
@@ -63,7 +63,7 @@ internal sealed class AdminMounts(string socket, EngineLoop loop, SnapshotBoard 
     /// <exception cref="RequestException">Nothing of ours is, or it is in use.</exception>
     internal MountDocument Unmount(string path, bool lazily)
     {
-        path = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
+        path = FuseMount.RealPath(Path.TrimEndingDirectorySeparator(Path.GetFullPath(path)));
         Served? mount;
         lock (gate)
         {

@@ -67,6 +67,16 @@ public static class FuseMount
         }
     }
 
+    /// <summary>A directory without symbolic links in it, as /proc/self/mountinfo names it; unchanged when there is
+    /// none. Asks nothing of a mount that lies there.</summary>
+    public static string RealPath(string path)
+    {
+        using var directory = Fcntl.OpenAt(null, path, Fcntl.O_PATH | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC);
+        return directory.IsInvalid
+            ? path
+            : new FileInfo($"/proc/self/fd/{(int)directory.DangerousGetHandle()}").LinkTarget ?? path;
+    }
+
     /// <summary>The mounts of our type in this process's mount namespace, oldest first.</summary>
     public static IReadOnlyList<FuseMountEntry> List() => Parse(File.ReadAllText("/proc/self/mountinfo"));
 

@@ -69,6 +69,26 @@ public sealed class MountTests : IDisposable
     }
 
     [Fact]
+    public void A_symbolic_link_to_a_directory_means_the_directory()
+    {
+        string link = mounted["link"];
+        MountedDaemon.Good(mounted.Daemon.Cli("unmount", mounted["v4"]));
+        Directory.CreateSymbolicLink(link, mounted["v4"]);
+        try
+        {
+            MountedDaemon.Good(mounted.Daemon.Cli("mount", link, "--view", "merged"));
+            Assert.Equal("20", mounted.Get("v4/sleep_millisecs"));
+            Refused(mounted.Daemon.Cli("mount", mounted["v4"]), Failed, "is mounted already");
+            MountedDaemon.Good(mounted.Daemon.Cli("unmount", link));
+            Assert.Empty(Directory.GetFiles(mounted["v4"]));
+        }
+        finally
+        {
+            File.Delete(link);
+        }
+    }
+
+    [Fact]
     public void Somebody_elses_umount_is_noticed()
     {
         DetachedProcess.Run("umount", [mounted["v4"]]);
