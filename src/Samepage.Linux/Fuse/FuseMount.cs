@@ -18,8 +18,8 @@ public static class FuseMount
 
     /// <summary>
     /// Mounts over a directory and returns the descriptor of /dev/fuse behind it, close-on-exec. Whoever uses the mount
-    /// waits until somebody serves the descriptor (<see cref="FuseSession"/>, here or in a process it is passed to); when
-    /// its last copy is closed, users get ENOTCONN.
+    /// waits until somebody serves the descriptor (<see cref="FuseSession"/>, here or in a process it is passed to);
+    /// when its last copy is closed, users get ENOTCONN.
     /// </summary>
     /// <param name="path">An existing directory.</param>
     /// <param name="source">What /proc/mounts shows as the device.</param>
