@@ -33,10 +33,10 @@ public sealed class BreakSharingTests(ITestOutputHelper output)
     }
 
     private (long Broken, VictimReport Report) MergeAndBreak(
-        Action<LiveTarget, PageRange> breakSharing, Func<Stopwatch, CVictim, bool> goesOn)
+        Action<LiveTarget, PageRange> breakSharing, Func<Stopwatch, Victim, bool> goesOn)
     {
         using var harness = new LiveHarness();
-        using var victim = CVictim.Start("writers", ["--threads", "2", "--pages", "2048"]);
+        using var victim = Victim.Start("--mode", "fill,writers", "--pages", "1024", "--threads", "4");
         RegisteredTarget registered = harness.Attach(victim);
         var target = (LiveTarget)registered.Target;
         long broken = 0;
