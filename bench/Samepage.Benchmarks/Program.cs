@@ -12,8 +12,8 @@ Benchmark[] all =
     new("lone", "(f) equal pages without equal neighbours, beside ksmd", a => EndToEndBenchmarks.RunPart("lone", a)),
     new("idle", "(g) CPU per pass over idle memory, beside ksmd", a => EndToEndBenchmarks.RunPart("idle", a)),
     new("corunner", "(h) access latency while merging, beside ksmd", a => EndToEndBenchmarks.RunPart("corunner", a)),
-    new("adminfiles", "(i) reading all admin files, run=2 on 100,000 pages", a => EndToEndBenchmarks.RunPart("adminfiles", a)),
-    new("run", "system calls under samepage run: madvise round trip, getpid with and without the filter", RunCalls.Run),
+    new("run", "calls under samepage run: madvise round trip, getpid beside the filter", RunCalls.Run),
+    new("adminfiles", "(i) reading the admin files; run=2", a => EndToEndBenchmarks.RunPart("adminfiles", a)),
     new("all", "everything in one run, written to bench/results", EndToEndBenchmarks.RunAll),
 ];
 

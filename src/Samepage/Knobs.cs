@@ -41,10 +41,10 @@ public sealed partial class Knobs
         new("max_page_sharing", "256", "0, or 2 to 2147483647", "mappings one store page may have; 0: no limit"),
         new("stable_node_chains_prune_millisecs", "2000", Any32, "milliseconds between looks for twins nobody maps"),
         new("use_zero_pages", "1", "0 or 1", "1: all-zero pages are taken away instead of merged"),
-        new("smart_scan", "1", "0 or 1", "1: pages that fail to merge are tried more and more seldom; 0: in every pass"),
+        new("smart_scan", "1", "0 or 1", "1: pages that fail to merge are tried more seldom; 0: in every pass"),
         new("advisor_min_pages_to_scan", "500", Any64, "least pages_to_scan that advisor_mode scan-time sets"),
         new("advisor_max_pages_to_scan", "30000", Any64, "most pages_to_scan that advisor_mode scan-time sets"),
-        new("advisor_target_scan_time", "200", "1 to 18446744073709551615", "seconds a pass is to take under scan-time"),
+        new("advisor_target_scan_time", "200", "1 to 18446744073709551615", "seconds of a pass under scan-time"),
         new(
             "advisor_mode",
             "cpu",

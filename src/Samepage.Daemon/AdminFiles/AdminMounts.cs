@@ -41,7 +41,7 @@ internal sealed class AdminMounts(string socket, EngineLoop loop, SnapshotBoard 
             throw new RequestException(ExitCode.Usage, "give the directory as an absolute path");
         }
 
-        path = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
+        path = FuseMount.RealPath(Path.TrimEndingDirectorySeparator(Path.GetFullPath(path)));
         ClearDead(path);
         var document = new MountDocument { View = view.Name, Path = path };
         await Serve(() => MountAt(path, view), view, document, takenOver: false).ConfigureAwait(false);
@@ -63,7 +63,7 @@ internal sealed class AdminMounts(string socket, EngineLoop loop, SnapshotBoard 
     /// <exception cref="RequestException">Nothing of ours is, or it is in use.</exception>
     internal MountDocument Unmount(string path, bool lazily)
     {
-        path = Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
+        path = FuseMount.RealPath(Path.TrimEndingDirectorySeparator(Path.GetFullPath(path)));
         Served? mount;
         lock (gate)
         {
@@ -92,7 +92,8 @@ internal sealed class AdminMounts(string socket, EngineLoop loop, SnapshotBoard 
     /// <summary>Makes the mounts of a dead predecessor anew.</summary>
     internal async Task Restore()
     {
-        foreach (var dead in FuseMount.List().Where(mount => mount.Source.EndsWith(sourceEnd, StringComparison.Ordinal)))
+        foreach (var dead in FuseMount.List()
+            .Where(mount => mount.Source.EndsWith(sourceEnd, StringComparison.Ordinal)))
         {
             try
             {
@@ -179,7 +180,8 @@ internal sealed class AdminMounts(string socket, EngineLoop loop, SnapshotBoard 
                 Errno.EPERM or Errno.EACCES => new RequestException(
                     ExitCode.NotPermitted, "mounting needs CAP_SYS_ADMIN and /dev/fuse: let the daemon run as root"),
                 _ when error.Operation == "open /dev/fuse" => new RequestException(
-                    ExitCode.HostNotSupported, $"/dev/fuse cannot be opened ({Errno.Text(error.Errno)}): modprobe fuse"),
+                    ExitCode.HostNotSupported,
+                    $"/dev/fuse cannot be opened ({Errno.Text(error.Errno)}): modprobe fuse"),
                 Errno.ENODEV => new RequestException(
                     ExitCode.HostNotSupported, "this kernel has no FUSE: modprobe fuse"),
                 Errno.ENOENT or Errno.ENOTDIR => new RequestException(

@@ -33,7 +33,8 @@ internal static class KernelNumbers
             return Errno.EINVAL;
         }
 
-        if (!ulong.TryParse(text.AsSpan(start, end - start), NumberStyles.None, CultureInfo.InvariantCulture, out number))
+        var digits = text.AsSpan(start, end - start);
+        if (!ulong.TryParse(digits, NumberStyles.None, CultureInfo.InvariantCulture, out number))
         {
             return Errno.ERANGE; // before what follows is looked at, as there
         }

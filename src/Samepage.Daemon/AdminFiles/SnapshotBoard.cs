@@ -1,8 +1,8 @@
 namespace Samepage.Daemon.AdminFiles;
 
 /// <summary>
-/// Where the engine's loop puts the latest snapshot for those who read files: they never wait for the loop, which may be
-/// in the middle of a long un-merge. The loop puts a new one before it answers a change, after wake-ups (at most one
+/// Where the engine's loop puts the latest snapshot for those who read files: they never wait for the loop, which may
+/// be in the middle of a long un-merge. The loop puts a new one before it answers a change, after wake-ups (at most one
 /// in a millisecond) and before it rests; nothing is made while nobody reads.
 /// </summary>
 internal sealed class SnapshotBoard
@@ -15,7 +15,7 @@ internal sealed class SnapshotBoard
     private bool stale = true;
 
     /// <summary>The latest one.</summary>
-    /// <exception cref="InvalidOperationException">None was put up: nobody called <see cref="Want"/> before.</exception>
+    /// <exception cref="InvalidOperationException">None was made: nobody called <see cref="Want"/>.</exception>
     internal AdminSnapshot Latest => latest ?? throw new InvalidOperationException("no snapshot was made yet");
 
     /// <summary>From now on there are readers. The next command of the loop puts up a snapshot.</summary>

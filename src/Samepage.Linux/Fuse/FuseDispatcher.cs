@@ -296,8 +296,8 @@ internal sealed class FuseDispatcher
         // A handle names its file, so that it means something to a successor, too.
         var handle = (++opened << FileBits) | (uint)file;
         open.Add(handle, new FuseOpenFile(file));
-        // Closing must not wait for us (FOPEN_NOFLUSH, Linux 5.16): a process that is killed with a file open would hang
-        // in its exit if the server, or it is the server itself, were dying, too.
+        // Closing must not wait for us (FOPEN_NOFLUSH, Linux 5.16): a process that is killed with a file open would
+        // hang in its exit if the server, or it is the server itself, were dying, too.
         length = Put(new fuse_open_out { fh = handle, open_flags = FOPEN_DIRECT_IO | FOPEN_NOFLUSH });
         return 0;
     }

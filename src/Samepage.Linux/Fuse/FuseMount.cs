@@ -18,8 +18,8 @@ public static class FuseMount
 
     /// <summary>
     /// Mounts over a directory and returns the descriptor of /dev/fuse behind it, close-on-exec. Whoever uses the mount
-    /// waits until somebody serves the descriptor (<see cref="FuseSession"/>, here or in a process it is passed to); when
-    /// its last copy is closed, users get ENOTCONN.
+    /// waits until somebody serves the descriptor (<see cref="FuseSession"/>, here or in a process it is passed to);
+    /// when its last copy is closed, users get ENOTCONN.
     /// </summary>
     /// <param name="path">An existing directory.</param>
     /// <param name="source">What /proc/mounts shows as the device.</param>
@@ -65,6 +65,16 @@ public static class FuseMount
         {
             Marshal.FreeCoTaskMem(text);
         }
+    }
+
+    /// <summary>A directory without symbolic links in it, as /proc/self/mountinfo names it; unchanged when there is
+    /// none. Asks nothing of a mount that lies there.</summary>
+    public static string RealPath(string path)
+    {
+        using var directory = Fcntl.OpenAt(null, path, Fcntl.O_PATH | Fcntl.O_DIRECTORY | Fcntl.O_CLOEXEC);
+        return directory.IsInvalid
+            ? path
+            : new FileInfo($"/proc/self/fd/{(int)directory.DangerousGetHandle()}").LinkTarget ?? path;
     }
 
     /// <summary>The mounts of our type in this process's mount namespace, oldest first.</summary>

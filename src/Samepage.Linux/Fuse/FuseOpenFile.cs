@@ -1,8 +1,8 @@
 namespace Samepage.Linux.Fuse;
 
 /// <summary>
-/// One opened file. Reads one behind the other show one state of the file, as sysfs's do (seq_file): the text is made at
-/// position 0 and whenever a read does not go on where the last one ended.
+/// One opened file. Reads one behind the other show one state of the file, as sysfs's do (seq_file): the text is made
+/// at position 0 and whenever a read does not go on where the last one ended.
 /// </summary>
 internal sealed class FuseOpenFile(int file)
 {

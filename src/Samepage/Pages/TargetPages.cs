@@ -62,7 +62,8 @@ internal sealed class TargetPages(PageTable table, MergeDomain domain, int index
     // An entry of the dictionary is 24 bytes and a bucket of 4 bytes.
     public long Bytes =>
         (_chunks.Capacity * 28L) + (_sorted.Length * 4L) + (Dirty.Capacity * 4L)
-        + Fresh.Bytes + Waiting.Bytes + Retry.Bytes + Retrying.Bytes + Stale.Bytes + ((_counts.Length + _reasons.Length) * 8L);
+        + Fresh.Bytes + Waiting.Bytes + Retry.Bytes + Retrying.Bytes + Stale.Bytes
+        + ((_counts.Length + _reasons.Length) * 8L);
 
     public long CountOf(PageState state) => _counts[(int)state];
 

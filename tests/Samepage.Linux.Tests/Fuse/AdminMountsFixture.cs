@@ -68,13 +68,21 @@ internal sealed class MountedDaemon : IDisposable
 
     public void Dispose()
     {
-        foreach (Victim victim in victims)
+        try
         {
-            victim.Dispose();
+            victims.ForEach(victim => victim.Dispose());
         }
+        finally
+        {
+            Daemon.Dispose();
+            TakeAway();
+        }
+    }
 
-        Daemon.Dispose();
-        foreach (FuseMountEntry left in FuseMount.List().Where(mount => mount.Path.StartsWith(folder + "/", StringComparison.Ordinal)))
+    private void TakeAway()
+    {
+        foreach (FuseMountEntry left in FuseMount.List()
+            .Where(mount => mount.Path.StartsWith(folder + "/", StringComparison.Ordinal)))
         {
             _ = FuseMount.Unmount(left.Path, lazily: true);
         }

@@ -6,7 +6,7 @@ using static Samepage.Linux.Interop.Fuse;
 
 namespace Samepage.Linux.Tests.Fuse;
 
-/// <summary>The protocol without /dev/fuse: whatever bytes come, nothing breaks and every request gets one answer.</summary>
+/// <summary>The protocol without /dev/fuse: whatever bytes come, every request gets one answer.</summary>
 public sealed class ProtocolTests
 {
     private const int HeaderBytes = 40;
@@ -34,7 +34,8 @@ public sealed class ProtocolTests
         Assert.Equal(-Errno.EIO, kernel.Error(FUSE_WRITE, entry.nodeid, Write(handle, "throw"u8)));
         Assert.Equal(0u, kernel.Ask<fuse_write_out>(FUSE_WRITE, entry.nodeid, Write(handle, "zero"u8)).size);
         Assert.Equal(0, kernel.Error(FUSE_RELEASE, entry.nodeid, Pack(new fuse_release_in { fh = handle })));
-        Assert.Equal(-Errno.EBADF, kernel.Error(FUSE_READ, entry.nodeid, Pack(new fuse_read_in { fh = handle, size = 9 })));
+        byte[] closed = Pack(new fuse_read_in { fh = handle, size = 9 });
+        Assert.Equal(-Errno.EBADF, kernel.Error(FUSE_READ, entry.nodeid, closed));
     }
 
     [Fact]
@@ -54,7 +55,8 @@ public sealed class ProtocolTests
     {
         var kernel = new Kernel();
         ulong handle = kernel.Open("slow");
-        ulong first = kernel.Send(FUSE_WRITE, 4, Write(handle, "a"u8)), second = kernel.Send(FUSE_WRITE, 4, Write(handle, "b"u8));
+        ulong first = kernel.Send(FUSE_WRITE, 4, Write(handle, "a"u8));
+        ulong second = kernel.Send(FUSE_WRITE, 4, Write(handle, "b"u8));
         Assert.Equal(2, kernel.Directory.Waiting);
         Assert.Equal("fixed\n", kernel.Read(kernel.Open("fixed"), 0));
 
@@ -90,7 +92,8 @@ public sealed class ProtocolTests
             int answers = kernel.Answers;
             kernel.Dispatcher.Handle(request);
             bool isAnswered = request.Length >= HeaderBytes
-                && (!Unanswered.Contains(BitConverter.ToUInt32(request, 4)) || BitConverter.ToUInt32(request, 0) != request.Length);
+                && (!Unanswered.Contains(BitConverter.ToUInt32(request, 4))
+                    || BitConverter.ToUInt32(request, 0) != request.Length);
             Assert.True(
                 kernel.Answers - answers == (isAnswered ? 1 : 0),
                 $"seed {seed}, request {i}: {kernel.Answers - answers} answers to {Convert.ToHexString(request)}");
@@ -112,7 +115,8 @@ public sealed class ProtocolTests
             ulong position = 0;
             while (true)
             {
-                byte[] piece = kernel.Bytes(FUSE_READDIR, FUSE_ROOT_ID, Pack(new fuse_read_in { offset = position, size = size }));
+                byte[] asked = Pack(new fuse_read_in { offset = position, size = size });
+                byte[] piece = kernel.Bytes(FUSE_READDIR, FUSE_ROOT_ID, asked);
                 if (piece.Length == 0)
                 {
                     break;
@@ -143,7 +147,8 @@ public sealed class ProtocolTests
             """;
         IReadOnlyList<FuseMountEntry> found = FuseMount.Parse(text);
         Assert.Equal(
-            [new("/mnt/a b\\c\nd", "modern@/run/s.sock", "0:51"), new FuseMountEntry("/mnt/x", "v4@/tmp/a b", "0:52")], found);
+            [new("/mnt/a b\\c\nd", "modern@/run/s.sock", "0:51"), new FuseMountEntry("/mnt/x", "v4@/tmp/a b", "0:52")],
+            found);
     }
 
     private static byte[] Junk(Random random, ulong handle)
@@ -155,11 +160,12 @@ public sealed class ProtocolTests
             // The handle and sizes near the truth: what a body has to be to get further in.
             BitConverter.TryWriteBytes(body, handle);
             BitConverter.TryWriteBytes(body.AsSpan(8), (ulong)random.Next(10_000));
-            BitConverter.TryWriteBytes(body.AsSpan(16), random.Next(3) == 0 ? uint.MaxValue - 20 : (uint)random.Next(6000));
+            uint size = random.Next(3) == 0 ? uint.MaxValue - 20 : (uint)random.Next(6000);
+            BitConverter.TryWriteBytes(body.AsSpan(16), size);
         }
 
-        byte[] request = Request(
-            Opcodes[random.Next(Opcodes.Length)], (ulong)random.NextInt64(), random.Next(3) == 0 ? (ulong)random.NextInt64() : (ulong)random.Next(6), body);
+        ulong node = random.Next(3) == 0 ? (ulong)random.NextInt64() : (ulong)random.Next(6);
+        byte[] request = Request(Opcodes[random.Next(Opcodes.Length)], (ulong)random.NextInt64(), node, body);
         return random.Next(10) switch
         {
             0 => request[..random.Next(request.Length)],
@@ -172,7 +178,8 @@ public sealed class ProtocolTests
     {
         var request = new byte[HeaderBytes + body.Length];
         MemoryMarshal.Write(
-            request, new fuse_in_header { len = (uint)request.Length, opcode = opcode, unique = unique, nodeid = node });
+            request,
+            new fuse_in_header { len = (uint)request.Length, opcode = opcode, unique = unique, nodeid = node });
         body.CopyTo(request.AsSpan(HeaderBytes));
         return request;
     }
@@ -201,7 +208,9 @@ public sealed class ProtocolTests
         public void Init()
         {
             var answer = Ask<fuse_init_out>(
-                FUSE_INIT, 0, Pack(new fuse_init_in { major = 7, minor = 45, flags = uint.MaxValue, flags2 = uint.MaxValue }));
+                FUSE_INIT,
+                0,
+                Pack(new fuse_init_in { major = 7, minor = 45, flags = uint.MaxValue, flags2 = uint.MaxValue }));
             Assert.Equal((7u, 40u, 8192u), (answer.major, answer.minor, answer.max_write));
             Assert.True(Dispatcher.IsInitialized && Dispatcher.CanResend);
         }

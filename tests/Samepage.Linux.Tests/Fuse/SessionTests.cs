@@ -22,8 +22,8 @@ public sealed class SessionTests : IDisposable
         Puppet.SkipUnlessRoot();
         Assert.SkipUnless(File.Exists("/dev/fuse"), "needs /dev/fuse (modprobe fuse)");
         folder = Directory.CreateTempSubdirectory("samepage-fuse-").FullName;
-        // This process uses the mount that it serves: were it killed in between, it would wait for itself for ever, in the
-        // kernel. Aborting the connection from outside ends that.
+        // This process uses the mount that it serves: were it killed in between, it would wait for itself for ever, in
+        // the kernel. Aborting the connection from outside ends that.
         guard = DetachedProcess.Start("/bin/sh", ["-c", $"sleep 90; umount -f {folder}; umount -l {folder}"]);
         SafeFileHandle device = FuseMount.MountAt(folder, "test");
         using SafeFileHandle own = Pidfd.Open(Environment.ProcessId);

@@ -28,7 +28,8 @@ public sealed class SysfsComparisonTests(AdminMountsFixture shared) : IClassFixt
         "4294967295", "4294967296\n", "2147483647", "2147483648", "-2147483648", "-+5", "+-5", "18446744073709551615",
         "18446744073709551616", "99999999999999999999999999", "9999999999999999999999x", "x", "++1", "+", "-", "2\n3\n",
         "28\r\n", "\u00ff\u00fe\u0080", "y", "n", "Y\n", "on", "off", "oN", "yes", "true", "T", "f", "o", "1xx",
-        "enable", "d", "none", "none\n", "none\n\n", "none ", "NONE", "scan-time", "scan-time\n", "scan", "scan-timex", "[none] scan-time",
+        "enable", "d", "none", "none\n", "none\n\n", "none ", "NONE", "scan-time", "scan-time\n", "scan", "scan-timex",
+        "[none] scan-time",
     ];
 
     private readonly MountedDaemon mounted = shared.Get();
@@ -36,7 +37,8 @@ public sealed class SysfsComparisonTests(AdminMountsFixture shared) : IClassFixt
 
     /// <summary>merge_across_nodes: one tree is all there is. cpu is an advisor of ours, of which the kernel knows
     /// nothing.</summary>
-    private static bool OnPurpose(string file, string text) => file == "merge_across_nodes" && text.Trim('\n', '+') == "0";
+    private static bool OnPurpose(string file, string text) =>
+        file == "merge_across_nodes" && text.Trim('\n', '+') == "0";
 
     [Fact]
     public void The_names_modes_and_sizes_are_the_kernels()
@@ -54,7 +56,8 @@ public sealed class SysfsComparisonTests(AdminMountsFixture shared) : IClassFixt
         Equalize();
         foreach (string file in Writable.Append("merge_across_nodes").Append("run").Append("pages_shared"))
         {
-            foreach (string text in Junk.Where(text => !OnPurpose(file, text) && !(file == "run" && StartsOrStops(text))))
+            foreach (string text in Junk.Where(
+                text => !OnPurpose(file, text) && !(file == "run" && StartsOrStops(text))))
             {
                 string real = WriteAndRead(Real, file, text), ours = WriteAndRead(mounted["modern"], file, text);
                 if (real != ours)
@@ -95,7 +98,8 @@ public sealed class SysfsComparisonTests(AdminMountsFixture shared) : IClassFixt
             Step step = Step.Choose(random);
             string real = here.Do(step), ours = there.Do(step);
             script.Add($"{step} -> {real}");
-            Assert.True(real == ours, $"seed {seed}, call {i}: {real} / {ours}\n{string.Join('\n', script.TakeLast(20))}");
+            Assert.True(
+                real == ours, $"seed {seed}, call {i}: {real} / {ours}\n{string.Join('\n', script.TakeLast(20))}");
         }
 
         here.Close();
@@ -122,9 +126,10 @@ public sealed class SysfsComparisonTests(AdminMountsFixture shared) : IClassFixt
 
     private static Dictionary<string, string> Settings()
     {
-        Assert.SkipUnless(File.Exists($"{Real}/smart_scan"), "this kernel has no KSM of Linux 6.8 or later to compare with");
+        Assert.SkipUnless(File.Exists($"{Real}/smart_scan"), "this kernel has no KSM of 6.8 or later to compare with");
         Assert.SkipUnless(
-            RawFile.Text($"{Real}/run") == "0" && RawFile.Text($"{Real}/pages_shared") == "0", "the kernel's KSM is in use");
+            RawFile.Text($"{Real}/run") == "0" && RawFile.Text($"{Real}/pages_shared") == "0",
+            "the kernel's KSM is in use");
         return Writable.ToDictionary(file => file, file => RawFile.Text($"{Real}/{file}"));
     }
 
@@ -184,17 +189,23 @@ public sealed class SysfsComparisonTests(AdminMountsFixture shared) : IClassFixt
         yield return at => With($"{at}/run", RawFile.WriteOnly | RawFile.Create | RawFile.Exclusive);
         yield return at => With($"{at}/run/below", RawFile.ReadOnly);
         yield return at => With(
-            $"{at}/sleep_millisecs", RawFile.ReadOnly, f => f.Read(1), f => f.Read(1), f => f.Read(100), f => f.Read(100),
-            f => f.ReadAt(2, 1), f => f.ReadAt(1, 3), f => f.ReadAt(5, 4096), f => f.ReadAt(5, 50000), f => f.Seek(0, 0),
-            f => f.Read(0), f => f.Read(10), f => f.Seek(0, 2), f => f.Read(10), f => f.Seek(-1, 0), f => f.Seek(-2, 1));
+            $"{at}/sleep_millisecs", RawFile.ReadOnly, f => f.Read(1), f => f.Read(1), f => f.Read(100),
+            f => f.Read(100),
+            f => f.ReadAt(2, 1), f => f.ReadAt(1, 3), f => f.ReadAt(5, 4096), f => f.ReadAt(5, 50000),
+            f => f.Seek(0, 0),
+            f => f.Read(0), f => f.Read(10), f => f.Seek(0, 2), f => f.Read(10), f => f.Seek(-1, 0),
+            f => f.Seek(-2, 1));
         yield return at => With(
             $"{at}/sleep_millisecs", RawFile.ReadWrite, f => f.Read(1), f => f.Wrote(Bytes("37")), f => f.Seek(0, 1),
             f => f.Read(10), f => f.Seek(0, 0), f => f.Read(10), f => f.WroteAt(Bytes("4"), 5000), f => f.ReadAt(10, 0),
             f => f.Wrote(Bytes("junk")), f => f.ReadAt(10, 0), f => f.SetSize(3), f => f.ReadAt(10, 0));
         yield return at => With(
-            $"{at}/sleep_millisecs", RawFile.WriteOnly, f => f.Wrote(Bytes("3")), f => f.Wrote(Bytes("5")), f => f.Read(1));
-        yield return at => With($"{at}/sleep_millisecs", RawFile.WriteOnly | RawFile.Append, f => f.Wrote(Bytes("36\n")));
-        yield return at => With($"{at}/sleep_millisecs", RawFile.WriteOnly | RawFile.Truncate, f => f.Wrote(Bytes("21")));
+            $"{at}/sleep_millisecs", RawFile.WriteOnly, f => f.Wrote(Bytes("3")), f => f.Wrote(Bytes("5")),
+            f => f.Read(1));
+        yield return at => With($"{at}/sleep_millisecs", RawFile.WriteOnly | RawFile.Append,
+            f => f.Wrote(Bytes("36\n")));
+        yield return at => With($"{at}/sleep_millisecs", RawFile.WriteOnly | RawFile.Truncate,
+            f => f.Wrote(Bytes("21")));
         yield return at => RawFile.TruncateTo($"{at}/sleep_millisecs", 0) + RawFile.TruncateTo($"{at}/pages_shared", 7);
         // A page of a write counts, the rest is for another write.
         foreach (int length in (int[])[4095, 4096, 4097, 8192, 10000, 70000])
@@ -219,7 +230,8 @@ public sealed class SysfsComparisonTests(AdminMountsFixture shared) : IClassFixt
 
     private sealed record Step(int Kind, int Slot, string File, int Count, long Offset, string Text)
     {
-        private static readonly string[] Names = [.. Writable.Where(file => file is not "advisor_mode"), "merge_across_nodes"];
+        private static readonly string[] Names =
+            [.. Writable.Where(file => file is not "advisor_mode"), "merge_across_nodes"];
 
         public static Step Choose(Random random)
         {
@@ -228,7 +240,8 @@ public sealed class SysfsComparisonTests(AdminMountsFixture shared) : IClassFixt
             {
                 0 => Junk[random.Next(Junk.Length)],
                 1 => $"{random.Next(2, 400)}\n",
-                _ => Encoding.Latin1.GetString([.. Enumerable.Range(0, random.Next(1, 8)).Select(_ => (byte)random.Next(256))]),
+                _ => Encoding.Latin1.GetString(
+                    [.. Enumerable.Range(0, random.Next(1, 8)).Select(_ => (byte)random.Next(256))]),
             };
             return new Step(
                 random.Next(8),

@@ -4,8 +4,8 @@ using Samepage.Linux.Interop;
 
 namespace Samepage.Linux.Tests.Fuse;
 
-/// <summary>A directory for tests: a text that is kept, one that cannot be written, and one whose writers wait until they
-/// are interrupted or let go, and one whose reader hangs, and the server with it.</summary>
+/// <summary>A directory for tests: a text that is kept, one that cannot be written, and one whose writers wait until
+/// they are interrupted or let go, and one whose reader hangs, and the server with it.</summary>
 internal sealed class TextDirectory : IFuseDirectory
 {
     public const int Kept = 0, Fixed = 1, Slow = 2, Stuck = 3;
@@ -13,7 +13,8 @@ internal sealed class TextDirectory : IFuseDirectory
     private readonly TaskCompletionSource go = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private byte[] text = "first\n"u8.ToArray();
 
-    public IReadOnlyList<FuseFile> Files { get; } = [new("kept", true), new("fixed", false), new("slow", true), new("stuck", false)];
+    public IReadOnlyList<FuseFile> Files { get; } =
+        [new("kept", true), new("fixed", false), new("slow", true), new("stuck", false)];
 
     public int Waiting => waiting;
 

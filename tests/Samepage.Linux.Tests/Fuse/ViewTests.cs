@@ -18,7 +18,8 @@ public sealed class ViewTests(AdminMountsFixture shared) : IClassFixture<AdminMo
     public void Each_view_has_its_names()
     {
         Assert.Equal(
-            ["kernel_pages_allocated", "max_kernel_pages", "pages_shared", "pages_to_scan", "run", "sleep"], Names("v4"));
+            ["kernel_pages_allocated", "max_kernel_pages", "pages_shared", "pages_to_scan", "run", "sleep"],
+            Names("v4"));
         Assert.Equal(
             ["kernel_pages_allocated", "max_kernel_pages", "pages_shared", "pages_to_scan", "run", "sleep_millisecs"],
             Names("merged"));
@@ -187,7 +188,8 @@ public sealed class ViewTests(AdminMountsFixture shared) : IClassFixture<AdminMo
         Assert.Equal(4, mounted.Put("modern/advisor_mode", "cpu\n"));
         Assert.Equal("none scan-time [cpu]", mounted.Get("modern/advisor_mode"));
         Assert.Equal(3, mounted.Put("modern/pages_to_scan", "123"));
-        Assert.Equal(("[none] scan-time", "123"), (mounted.Get("modern/advisor_mode"), mounted.Get("modern/pages_to_scan")));
+        Assert.Equal(
+            ("[none] scan-time", "123"), (mounted.Get("modern/advisor_mode"), mounted.Get("modern/pages_to_scan")));
         Assert.Equal(10, mounted.Put("modern/advisor_mode", "scan-time\n"));
         Assert.Equal(-Errno.EINVAL, mounted.Put("modern/pages_to_scan", "123"));
         Assert.Equal(4, mounted.Put("modern/advisor_mode", "none"));
@@ -266,7 +268,8 @@ public sealed class ViewTests(AdminMountsFixture shared) : IClassFixture<AdminMo
         var model = new Model2009();
         Model2009.WriteAll(mounted);
         string[] words = ["0", "1", "2", "3", "17", "4294967295", "4294967296", "4294967300", "18446744073709551615",
-            "18446744073709551616", "-1", "+5", "", "\n", "x", "7\n", "7\n\n", "8\0x", " 9", "\u00ff", "000000000000000000000012"];
+            "18446744073709551616", "-1", "+5", "", "\n", "x", "7\n", "7\n\n", "8\0x", " 9", "\u00ff",
+            "000000000000000000000012"];
         for (int i = 0; i < 400; i++)
         {
             string view = random.Next(2) == 0 ? "v4" : "merged";
@@ -288,7 +291,7 @@ public sealed class ViewTests(AdminMountsFixture shared) : IClassFixture<AdminMo
 
     private IEnumerable<string> Contents(string view) => Names(view).Select(file => mounted.Get($"{view}/{file}"));
 
-    /// <summary>Pages of the victim's region that are mapped from a file, by the kernel's pagemap: merged ones.</summary>
+    /// <summary>Pages of the victim's region that are mapped from a file, by its pagemap: merged ones.</summary>
     private static int PagesOfFiles(Victim victim)
     {
         const ulong presentFromFile = (1ul << 63) | (1ul << 61);
@@ -365,9 +368,11 @@ public sealed class ViewTests(AdminMountsFixture shared) : IClassFixture<AdminMo
         {
             Assert.Equal((step, $"{sleep}"), (step, mounted.Get("v4/sleep")));
             Assert.Equal((step, $"{(sleep + 999) / 1000}"), (step, mounted.Get("merged/sleep_millisecs")));
-            Assert.Equal((step, $"{pages} {pages}"), (step, mounted.Get("v4/pages_to_scan") + " " + mounted.Get("merged/pages_to_scan")));
+            Assert.Equal((step, $"{pages} {pages}"),
+                (step, mounted.Get("v4/pages_to_scan") + " " + mounted.Get("merged/pages_to_scan")));
             Assert.Equal((step, $"{flags} {run}"), (step, mounted.Get("v4/run") + " " + mounted.Get("merged/run")));
-            Assert.Equal((step, $"{max} {max}"), (step, mounted.Get("v4/max_kernel_pages") + " " + mounted.Get("merged/max_kernel_pages")));
+            Assert.Equal((step, $"{max} {max}"),
+                (step, mounted.Get("v4/max_kernel_pages") + " " + mounted.Get("merged/max_kernel_pages")));
         }
 
         private void Set(string view, string file, ulong number)

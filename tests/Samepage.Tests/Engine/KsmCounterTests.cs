@@ -24,7 +24,8 @@ public class KsmCounterTests
 
         EngineStatus stopped = world.Status;
         Assert.Equal((0, 0, 0, 0, 0),
-            (stopped.PagesShared, stopped.PagesSharing, stopped.PagesUnshared, stopped.PagesVolatile, stopped.ZeroPages));
+            (stopped.PagesShared, stopped.PagesSharing, stopped.PagesUnshared, stopped.PagesVolatile,
+                stopped.ZeroPages));
         Assert.Equal((0, 0, 0), (stopped.StorePages, stopped.FullScans, stopped.PageRecordBytes));
         Assert.Equal((0, 0), (stopped.StableNodeChains, stopped.StableNodeDups));
         Assert.Equal((0, 0), (one.StorePages, two.StorePages));
