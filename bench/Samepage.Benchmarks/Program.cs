@@ -14,7 +14,7 @@ Benchmark[] all =
     new("idle", "(g) CPU per pass over idle memory, beside ksmd", a => EndToEndBenchmarks.RunPart("idle", a)),
     new("corunner", "(h) access latency while merging, beside ksmd", a => EndToEndBenchmarks.RunPart("corunner", a)),
     new("touch", "(i) faults and latency of the first touch after a merge", a => EndToEndBenchmarks.RunPart("touch", a)),
-    new("adminfiles", "(j) reading all admin files, run=2 on 100,000 pages", a => EndToEndBenchmarks.RunPart("adminfiles", a)),
+    new("adminfiles", "(j) reading the admin files; run=2", a => EndToEndBenchmarks.RunPart("adminfiles", a)),
     new("run", "system calls under samepage run: madvise round trip, getpid with and without the filter", RunCalls.Run),
     new("all", "everything in one run, written to bench/results", EndToEndBenchmarks.RunAll),
 ];

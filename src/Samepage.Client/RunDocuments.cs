@@ -6,7 +6,8 @@ internal sealed record RunBody
     /// <summary>The process that is about to execute the command.</summary>
     public required int Pid { get; init; }
 
-    /// <summary>Number of its system call filter's listener; none when the filter of an outer run is there already.</summary>
+    /// <summary>Number of its system call filter's listener; none when the filter of an outer run is there
+    /// already.</summary>
     public int? Fd { get; init; }
 
     /// <summary>Trust domain of all processes of the command; each user's own by default.</summary>

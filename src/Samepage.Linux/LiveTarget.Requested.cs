@@ -25,14 +25,14 @@ public sealed partial class LiveTarget
     }
 
     /// <summary>
-    /// Gives merged pages their private copies back, from outside: no thread of the target is needed, so it also works while
-    /// all of them wait, as the caller of MADV_UNMERGEABLE does.
+    /// Gives merged pages their private copies back, from outside: no thread of the target is needed, so it also works
+    /// while all of them wait, as the caller of MADV_UNMERGEABLE does.
     /// </summary>
     /// <param name="pages">Where.</param>
     /// <returns>Pages that are still shared: their mapping may not be written.</returns>
     /// <remarks>
-    /// process_vm_writev first faults the target's pages in for writing, which breaks copy-on-write, and only then reads the
-    /// bytes to write. Given bytes that cannot be read it stops there, with nothing written.
+    /// process_vm_writev first faults the target's pages in for writing, which breaks copy-on-write, and only then
+    /// reads the bytes to write. Given bytes that cannot be read it stops there, with nothing written.
     /// </remarks>
     public long BreakSharing(PageRange pages)
     {

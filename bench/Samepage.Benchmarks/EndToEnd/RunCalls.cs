@@ -37,7 +37,9 @@ internal static class RunCalls
                         .Select(word => double.Parse(word, CultureInfo.InvariantCulture)).ToArray();
                     Console.WriteLine(string.Create(
                         CultureInfo.InvariantCulture,
-                        $"{name,-16}{numbers[0],12:0.0}{numbers[1] / 1e3,16:0.00}{numbers[2] / 1e3,10:0.00}{numbers[3] / 1e3,10:0.0}"));
+                        $"{name,-16}{numbers[0],12:0.0}{numbers[1] / 1e3,16:0.00}")
+                        + string.Create(
+                            CultureInfo.InvariantCulture, $"{numbers[2] / 1e3,10:0.00}{numbers[3] / 1e3,10:0.0}"));
                 }
             }
 

@@ -44,8 +44,8 @@ internal static class CommandStart
         {
             throw new RequestException(
                 errno == Errno.EINVAL ? ExitCode.HostNotSupported : ExitCode.Failed,
-                $"no system call filter could be installed: {Errno.Text(errno)} (Linux 5.19 with CONFIG_SECCOMP_FILTER is "
-                + "needed)");
+                $"no system call filter could be installed: {Errno.Text(errno)} (Linux 5.19 with "
+                + "CONFIG_SECCOMP_FILTER is needed)");
         }
 
         client.AddRun(new RunBody
@@ -75,7 +75,9 @@ internal static class CommandStart
         catch (KernelException error) when (error.Errno is Errno.EPERM or Errno.EACCES)
         {
             throw new RequestException(
-                ExitCode.NotPermitted, "--dev-ksm and --admin-view need a mount namespace: run samepage as root", error);
+                ExitCode.NotPermitted,
+                "--dev-ksm and --admin-view need a mount namespace: run samepage as root",
+                error);
         }
     }
 

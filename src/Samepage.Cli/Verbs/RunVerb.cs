@@ -9,8 +9,8 @@ namespace Samepage.Cli.Verbs;
 
 /// <summary>
 /// Becomes a command whose KSM calls are answered (or, with --all, whose memory is merged from its start on). The
-/// daemon learns this process's id and gets the system call filter's listener beforehand; then this process executes the
-/// command, so pid, parent, terminal and exit code are the command's own, and nothing of ours stands in between.
+/// daemon learns this process's id and gets the system call filter's listener beforehand; then this process executes
+/// the command, so pid, parent, terminal and exit code are the command's own, and nothing of ours stands in between.
 /// </summary>
 internal static class RunVerb
 {

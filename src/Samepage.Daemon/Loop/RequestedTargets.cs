@@ -4,8 +4,8 @@ using Samepage.Linux.Interception;
 namespace Samepage.Daemon.Loop;
 
 /// <summary>
-/// Brings the engine's registrations in line with what programs under <c>samepage run</c> have asked for by KSM's own calls.
-/// Lives on the engine's loop.
+/// Brings the engine's registrations in line with what programs under <c>samepage run</c> have asked for by KSM's own
+/// calls. Lives on the engine's loop.
 /// </summary>
 internal sealed class RequestedTargets
 {

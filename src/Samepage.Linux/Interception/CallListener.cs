@@ -40,8 +40,8 @@ internal enum CallAnswerKind
 }
 
 /// <summary>
-/// The listener of one filter. Calls are received into a page of a memory file (see <see cref="CallNotes"/>), so that a call
-/// which a killed daemon had received but not answered is known to the next: the kernel hands each out only once.
+/// The listener of one filter. Calls are received into a page of a memory file (see <see cref="CallNotes"/>), so that a
+/// call which a killed daemon had received but not answered is known to the next: the kernel hands each out only once.
 /// </summary>
 internal sealed class CallListener(SafeFileHandle descriptor) : IDisposable
 {
@@ -97,7 +97,8 @@ internal sealed class CallListener(SafeFileHandle descriptor) : IDisposable
         _ = Ioctl.ioctl(descriptor, (nuint)SECCOMP_IOCTL_NOTIF_SEND, &response);
     }
 
-    /// <summary>Gives the caller a descriptor, not close-on-exec, whose number is the result of its call: both or neither.
+    /// <summary>Gives the caller a descriptor, not close-on-exec, whose number is the result of its call: both or
+    /// neither.
     /// </summary>
     /// <returns>0, or the error number; nothing is answered then.</returns>
     internal unsafe int AnswerWithDescriptor(ulong id, int source)

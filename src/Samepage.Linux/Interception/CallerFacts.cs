@@ -5,8 +5,8 @@ using static Samepage.Linux.Interop.KsmCalls;
 
 namespace Samepage.Linux.Interception;
 
-/// <summary>Who a thread belongs to. Every answer is about whoever has the number now: the callers check afterwards that the
-/// intercepted call still waits.</summary>
+/// <summary>Who a thread belongs to. Every answer is about whoever has the number now: the callers check afterwards
+/// that the intercepted call still waits.</summary>
 internal static class CallerFacts
 {
     private const uint ForkedAndNotExecuted = 0x40; // PF_FORKNOEXEC, include/linux/sched.h

@@ -12,9 +12,9 @@ public sealed record RunChange(
     int Pid, IReadOnlyList<PageRange>? Registered, bool Unmerges, IReadOnlyList<int> Notes);
 
 /// <summary>
-/// One command under <c>samepage run</c> with everything it starts: a thread answers its calls as they come, and the engine's
-/// loop fetches what is to change. Answers never wait for the loop, with one exception: who un-registers memory that may be
-/// merged gets his answer when it is not merged any more.
+/// One command under <c>samepage run</c> with everything it starts: a thread answers its calls as they come, and the
+/// engine's loop fetches what is to change. Answers never wait for the loop, with one exception: who un-registers
+/// memory that may be merged gets his answer when it is not merged any more.
 /// </summary>
 internal sealed class CommandRun : IDisposable
 {
@@ -37,7 +37,12 @@ internal sealed class CommandRun : IDisposable
     private bool _isOver;
 
     internal CommandRun(
-        string id, CallListener listener, CallNotes notes, RunJournal? journal, IDescriptorKeeper keeper, Action changed)
+        string id,
+        CallListener listener,
+        CallNotes notes,
+        RunJournal? journal,
+        IDescriptorKeeper keeper,
+        Action changed)
     {
         Id = id;
         _listener = listener;
@@ -183,8 +188,8 @@ internal sealed class CommandRun : IDisposable
             foreach (RunProcess process in _state.Processes)
             {
                 bool waits = _waiting.Exists(waiting => waiting.Pid == process.Pid);
-                if ((process.IsChanged && !process.IsPrelude && (process.Looks >= LooksBeforeAttach || process.HasAsked))
-                    || waits)
+                bool isWorthIt = !process.IsPrelude && (process.Looks >= LooksBeforeAttach || process.HasAsked);
+                if ((process.IsChanged && isWorthIt) || waits)
                 {
                     process.IsChanged = false;
                     changes.Add(Change(process));
@@ -251,7 +256,8 @@ internal sealed class CommandRun : IDisposable
         _notes.Dispose();
     }
 
-    /// <summary>What the caller is to be told when memory is un-registered: at once where nothing can be merged.</summary>
+    /// <summary>What the caller is to be told when memory is un-registered: at once where nothing can be
+    /// merged.</summary>
     internal CallAnswer AfterUnregistering(RunProcess process, int note)
     {
         if (!process.WasAttached && !process.IsBeingAttached)
@@ -312,10 +318,13 @@ internal sealed class CommandRun : IDisposable
 
                 var mapped = new PageSet();
                 _parts.ForEach(part => mapped.Add(part));
-                foreach (PageRange gap in mapped.Gaps(span.End).Select(gap => gap.Intersect(span)).Where(gap => !gap.IsEmpty))
+                RunEvent drop = set == process.Advised ? RunEvent.Unregister : RunEvent.Register;
+                foreach (PageRange gap in mapped.Gaps(span.End).Select(gap => gap.Intersect(span)))
                 {
-                    _state.Do(new RunEntry(
-                        set == process.Advised ? RunEvent.Unregister : RunEvent.Register, process.Pid, gap.Start, gap.End, 0));
+                    if (!gap.IsEmpty)
+                    {
+                        _state.Do(new RunEntry(drop, process.Pid, gap.Start, gap.End, 0));
+                    }
                 }
             }
         }
@@ -359,7 +368,8 @@ internal sealed class CommandRun : IDisposable
         _changed();
     }
 
-    // Not while the thread may be about to use it all: before Linux 6.11 it does not wake up when the last process ends.
+    // Not while the thread may be about to use it all: before Linux 6.11 it does not wake up when the last process
+    // ends.
     private void DisposeWhenOver()
     {
         if (HasEnded && _isOver)

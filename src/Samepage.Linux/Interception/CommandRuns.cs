@@ -8,14 +8,21 @@ namespace Samepage.Linux.Interception;
 
 /// <summary>A command to be watched over, as <c>samepage run</c> announces it just before its execve.</summary>
 /// <param name="Pid">Process that will become the command.</param>
-/// <param name="Descriptor">Number of the filter's listener in that process; -1 in a nested run, which has none.</param>
+/// <param name="Descriptor">Number of the filter's listener in that process; -1 in a nested run, which has
+/// none.</param>
 /// <param name="Domain">Trust domain of all its processes; null for the one of each process's user.</param>
 /// <param name="WholeProcess">Everything is registered from the start, as by PR_SET_MEMORY_MERGE.</param>
 /// <param name="HandlesDevice">Ioctls of /dev/ksm come, too.</param>
 /// <param name="DeviceNumber">File system of the placeholder of /dev/ksm (st_dev); 0 without one.</param>
 /// <param name="DeviceInode">Inode number of the placeholder; 0 without one.</param>
 public sealed record RunRequest(
-    int Pid, int Descriptor, string? Domain, bool WholeProcess, bool HandlesDevice, ulong DeviceNumber, ulong DeviceInode);
+    int Pid,
+    int Descriptor,
+    string? Domain,
+    bool WholeProcess,
+    bool HandlesDevice,
+    ulong DeviceNumber,
+    ulong DeviceInode);
 
 /// <summary>A command as it is now.</summary>
 /// <param name="Id">Its name, for as long as it runs.</param>
@@ -162,7 +169,8 @@ public sealed class CommandRuns : IDisposable
     {
         if (All().Count >= RunsMax)
         {
-            throw new TargetException(TargetError.Refused, $"{RunsMax} commands run under samepage already", request.Pid);
+            throw new TargetException(
+                TargetError.Refused, $"{RunsMax} commands run under samepage already", request.Pid);
         }
 
         string id = string.Create(
@@ -209,7 +217,7 @@ public sealed class CommandRuns : IDisposable
         {
             throw new TargetException(
                 TargetError.Refused,
-                "system calls of this process are watched by another program already (seccomp): run cannot watch them, too",
+                "another program watches the system calls of this process already (seccomp): run cannot do so, too",
                 request.Pid);
         }
 

@@ -7,9 +7,9 @@ using static Samepage.Linux.Interop.KsmCalls;
 namespace Samepage.Linux.Interception;
 
 /// <summary>
-/// /dev/ksm of 2009 for one command: its ioctls by number, on the descriptors they belong to. A shared memory area is the
-/// reading end of a pipe; the daemon has the writing end and sees when the last copy of the other, in whatever process, is
-/// closed.
+/// /dev/ksm of 2009 for one command: its ioctls by number, on the descriptors they belong to. A shared memory area is
+/// the reading end of a pipe; the daemon has the writing end and sees when the last copy of the other, in whatever
+/// process, is closed.
 /// </summary>
 internal sealed class KsmDevice(CommandRun run, RunState state, CallNotes notes, IDescriptorKeeper keeper) : IDisposable
 {
@@ -181,5 +181,6 @@ internal sealed class KsmDevice(CommandRun run, RunState state, CallNotes notes,
     }
 
     private static DeviceIdentity Identity(SafeFileHandle file) =>
-        CallerFacts.Identity($"/proc/self/fd/{file.DangerousGetHandle()}") ?? throw new IOException("no such descriptor");
+        CallerFacts.Identity($"/proc/self/fd/{file.DangerousGetHandle()}")
+            ?? throw new IOException("no such descriptor");
 }

@@ -63,7 +63,8 @@ internal static class RunFilter
 
         code.Go("allow");
         code.Label("madvise").LoadArgument(2).JumpIf(MADV_MERGEABLE, "ask").JumpIf(MADV_UNMERGEABLE, "ask").Go("allow");
-        code.Label("prctl").LoadArgument(0).JumpIf(PR_SET_MEMORY_MERGE, "ask").JumpIf(PR_GET_MEMORY_MERGE, "ask").Go("allow");
+        code.Label("prctl").LoadArgument(0)
+            .JumpIf(PR_SET_MEMORY_MERGE, "ask").JumpIf(PR_GET_MEMORY_MERGE, "ask").Go("allow");
         code.Label("process_madvise").LoadArgument(3)
             .JumpIf(MADV_MERGEABLE, "refuse").JumpIf(MADV_UNMERGEABLE, "refuse").Go("allow");
         if (device)
@@ -71,7 +72,8 @@ internal static class RunFilter
             code.Label("ioctl").LoadArgument(1).And(DeviceMagicMask).JumpIf(DeviceMagic, "ask").Go("allow");
         }
 
-        code.Label("x32").And(~X32Bit).JumpIf(SYS_madvise, "other madvise").JumpIf(SYS_prctl, "other prctl").Go("allow");
+        code.Label("x32").And(~X32Bit)
+            .JumpIf(SYS_madvise, "other madvise").JumpIf(SYS_prctl, "other prctl").Go("allow");
         code.Label("i386").Load(DataNumber)
             .JumpIf(Madvise32, "other madvise").JumpIf(Prctl32, "other prctl").Go("allow");
         code.Label("other madvise").LoadArgument(2)

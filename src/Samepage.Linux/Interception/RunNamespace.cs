@@ -5,8 +5,8 @@ using static Samepage.Linux.Interop.Namespaces;
 namespace Samepage.Linux.Interception;
 
 /// <summary>
-/// A mount namespace of the calling thread's own, which the command keeps after execve: what is mounted here, nobody outside
-/// sees, and it goes with the last process inside. Needs CAP_SYS_ADMIN.
+/// A mount namespace of the calling thread's own, which the command keeps after execve: what is mounted here, nobody
+/// outside sees, and it goes with the last process inside. Needs CAP_SYS_ADMIN.
 /// </summary>
 internal static class RunNamespace
 {
@@ -14,7 +14,8 @@ internal static class RunNamespace
     private const int OwnerOnly = 0x180;
     private const int NullDevice = (1 << 8) | 3; // /dev/null: opens, truncates, and does nothing
 
-    /// <summary>Enters a new mount namespace. Mounts made outside still appear inside, but not the other way round.</summary>
+    /// <summary>Enters a new mount namespace. Mounts made outside still appear inside, but not the other way
+    /// round.</summary>
     /// <exception cref="KernelException">Not permitted (EPERM), or no memory.</exception>
     internal static void Enter()
     {
@@ -24,8 +25,8 @@ internal static class RunNamespace
     }
 
     /// <summary>
-    /// Puts a /dev in place that has everything the old one has, and a placeholder named ksm. A file cannot be made in the old
-    /// one: that file system is the host's.
+    /// Puts a /dev in place that has everything the old one has, and a placeholder named ksm. A file cannot be made in
+    /// the old one: that file system is the host's.
     /// </summary>
     /// <returns>The placeholder.</returns>
     internal static DeviceIdentity AddDevice()
@@ -54,10 +55,12 @@ internal static class RunNamespace
         int at = (int)fresh.DangerousGetHandle();
         Libc.Check(Libc.syscall(SYS_mknodat, at, node.Pointer, S_IFCHR | OwnerOnly, NullDevice), "mknod");
         Libc.Check(Libc.syscall(SYS_fchmodat, at, node.Pointer, OwnerOnly), "chmod");
-        return CallerFacts.Identity($"{Devices}/{DeviceName}") ?? throw new KernelException("stat /dev/ksm", Errno.Last);
+        return CallerFacts.Identity($"{Devices}/{DeviceName}")
+            ?? throw new KernelException("stat /dev/ksm", Errno.Last);
     }
 
-    // Every entry is bound (with what is mounted below it), so that devices stay the ones they are; links are made anew.
+    // Every entry is bound (with what is mounted below it), so that devices stay the ones they are; links are made
+    // anew.
     private static List<(string Name, SafeFileHandle Tree)> CloneEntries(SafeFileHandle old, SafeFileHandle fresh)
     {
         var trees = new List<(string, SafeFileHandle)>();

@@ -85,13 +85,16 @@ internal sealed class RunState : IDisposable
         }
 
         // A child of vfork, or one that shares memory for good: its calls are about the parent's memory.
-        if (_processes.TryGetValue(parent, out RunProcess? owner) && CallerFacts.ShareMemory(pid, parent) && IsSame(owner))
+        if (_processes.TryGetValue(parent, out RunProcess? owner)
+            && CallerFacts.ShareMemory(pid, parent) && IsSame(owner))
         {
             return owner;
         }
 
         RunProcess? process = _processes.GetValueOrDefault(pid);
-        process = process is not null && IsSame(process) ? _processes.GetValueOrDefault(pid) : Appear(pid, Ancestor(parent));
+        process = process is not null && IsSame(process)
+            ? _processes.GetValueOrDefault(pid)
+            : Appear(pid, Ancestor(parent));
         if (process is null || !HasAreas(process))
         {
             return null;
@@ -102,8 +105,8 @@ internal sealed class RunState : IDisposable
     }
 
     /// <summary>
-    /// True when a process is still the one that was recorded. One that has executed another program loses what madvise had
-    /// registered; the number of one that has ended may belong to another.
+    /// True when a process is still the one that was recorded. One that has executed another program loses what madvise
+    /// had registered; the number of one that has ended may belong to another.
     /// </summary>
     internal bool IsSame(RunProcess process)
     {
@@ -136,10 +139,11 @@ internal sealed class RunState : IDisposable
         Journal.Dispose();
     }
 
-    private static bool HasAreas(RunProcess process) => (process.Areas ??= MappedAreas.TryOpen(process.Pid)) is not null;
+    private static bool HasAreas(RunProcess process) =>
+        (process.Areas ??= MappedAreas.TryOpen(process.Pid)) is not null;
 
-    // A parent that never called and was not seen in time is unknown: what it had, it had from its own parent. An orphan has
-    // lost its line; then the command's first process stands for it.
+    // A parent that never called and was not seen in time is unknown: what it had, it had from its own parent. An
+    // orphan has lost its line; then the command's first process stands for it.
     private RunProcess? Ancestor(int pid)
     {
         for (int i = 0; i < AncestorsMax && pid > 1; i++)

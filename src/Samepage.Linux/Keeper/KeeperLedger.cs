@@ -10,8 +10,8 @@ internal readonly record struct LedgerTarget(int Pid, ulong StartTime, int Targe
 /// <summary>A store's file; <see cref="Fd"/> is ours.</summary>
 internal readonly record struct LedgerStore(string Domain, int Fd, FileIdentity Identity);
 
-/// <summary>A descriptor held under a name; <see cref="Fd"/> is ours, and after a keeper's death still its number in the
-/// holder's table. <see cref="Link"/> says what it is.</summary>
+/// <summary>A descriptor held under a name; <see cref="Fd"/> is ours, and after a keeper's death still its number in
+/// the holder's table. <see cref="Link"/> says what it is.</summary>
 internal readonly record struct LedgerDescriptor(string Name, int Fd, string Link);
 
 /// <summary>

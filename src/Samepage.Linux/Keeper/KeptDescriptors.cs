@@ -3,9 +3,9 @@ using static Samepage.Linux.Keeper.KeeperNative;
 namespace Samepage.Linux.Keeper;
 
 /// <summary>
-/// Descriptors held under names for the daemon: the listeners of commands under <c>samepage run</c> and what belongs to each
-/// (run:ID:listener, run:ID:...). While a listener is held, its command's calls wait for the next daemon; when there has been
-/// none for a while the listener is closed, and the kernel answers such calls with ENOSYS.
+/// Descriptors held under names for the daemon: the listeners of commands under <c>samepage run</c> and what belongs to
+/// each (run:ID:listener, run:ID:...). While a listener is held, its command's calls wait for the next daemon; when
+/// there has been none for a while the listener is closed, and the kernel answers such calls with ENOSYS.
 /// </summary>
 internal sealed class KeptDescriptors(KeeperLedger ledger)
 {
@@ -84,7 +84,8 @@ internal sealed class KeptDescriptors(KeeperLedger ledger)
             }
         }
 
-        KeeperLog.Write($"{ended.Count} commands {(abandoned ? "are without a daemon" : "have ended")}: listeners closed");
+        string why = abandoned ? "are without a daemon" : "have ended";
+        KeeperLog.Write($"{ended.Count} commands {why}: listeners closed");
         ledger.Save();
     }
 

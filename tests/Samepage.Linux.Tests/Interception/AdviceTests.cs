@@ -157,7 +157,8 @@ public sealed class AdviceTests(RunDaemon daemon) : IClassFixture<RunDaemon>
         string program = LiveDaemon.Program;
         using Asker one = Start(
             program,
-            ["run", "--socket", daemon.Live.Socket, "--", program, "run", "--socket", daemon.Live.Socket, "--", Asker.Program()],
+            ["run", "--socket", daemon.Live.Socket, "--", program, "run", "--socket", daemon.Live.Socket, "--",
+                Asker.Program()],
             daemon.Live.Log);
         using Asker two = Run(daemon.Live);
         ulong a = one.Filled(64, 8), b = two.Filled(64, 8);

@@ -14,7 +14,8 @@ internal readonly record struct Answer(long Result, long Errno)
     public static Answer Error(long errno) => new(-1, errno);
 }
 
-/// <summary>The program Victims/asker.c, which makes KSM's calls as it is told; under <c>samepage run</c> or not.</summary>
+/// <summary>The program Victims/asker.c, which makes KSM's calls as it is told; under <c>samepage run</c> or
+/// not.</summary>
 internal sealed class Asker : IDisposable
 {
     public const int Merge = 12, Unmerge = 13, SetAll = 67, GetAll = 68;

@@ -32,7 +32,8 @@ public sealed class DeviceTests(RunDaemon daemon) : IClassFixture<RunDaemon>
         Assert.Equal(Pages, PageProof.Shared(one.Frames(a, Pages), two.Frames(b, Pages)));
         Support.DetachedProcess.Run("kill", ["-KILL", $"{child}"]);
         daemon.Until(
-            () => PageProof.Shared(one.Frames(a, Pages), two.Frames(b, Pages)) == 0, "closing the area did not un-merge");
+            () => PageProof.Shared(one.Frames(a, Pages), two.Frames(b, Pages)) == 0,
+            "closing the area did not un-merge");
         Assert.Equal(0, one.Wrong(a, Pages, 1));
         Assert.Equal(0, two.Wrong(b, Pages, 1));
     }
@@ -75,7 +76,8 @@ public sealed class DeviceTests(RunDaemon daemon) : IClassFixture<RunDaemon>
         Assert.Equal(new Answer(22, 0), one.Do($"ioctl {area} {GetVersion} 0"));
         Assert.Equal(Answer.Error(EBADF), one.Do($"ioctl 99 {GetVersion} 0"));
         long other = one.Do("open /dev/null").Result;
-        Assert.Equal(Answer.Error(ENOTTY), one.Do($"ioctl {other} {GetVersion} 0")); // another device: the kernel's answer
+        // Another device: the kernel's answer.
+        Assert.Equal(Answer.Error(ENOTTY), one.Do($"ioctl {other} {GetVersion} 0"));
 
         // The driver looked at nothing but the pointer.
         Assert.Equal(Answer.Error(EFAULT), one.Do($"ioctl {area} 0x4018AB20 0"));
@@ -96,10 +98,12 @@ public sealed class DeviceTests(RunDaemon daemon) : IClassFixture<RunDaemon>
         Assert.False(File.Exists("/dev/ksm"));
         string mounts = File.ReadAllText("/proc/self/mounts");
         CliResult inside = daemon.Live.Cli(
-            "run", "--dev-ksm", "--", "sh", "-c", "test -c /dev/ksm && ls /dev && echo x > /dev/null && head -c1 /dev/zero");
+            "run", "--dev-ksm", "--", "sh", "-c",
+            "test -c /dev/ksm && ls /dev && echo x > /dev/null && head -c1 /dev/zero");
         Assert.True(inside.Code == 0, inside.Error);
         Assert.Equal(
-            Directory.EnumerateFileSystemEntries("/dev").Select(Path.GetFileName).Append("ksm").Order(StringComparer.Ordinal),
+            Directory.EnumerateFileSystemEntries("/dev").Select(Path.GetFileName).Append("ksm")
+                .Order(StringComparer.Ordinal),
             inside.Out.TrimEnd('\0').TrimEnd('\n').Split('\n').Order(StringComparer.Ordinal));
         Assert.False(File.Exists("/dev/ksm"));
         Assert.Equal(mounts, File.ReadAllText("/proc/self/mounts"));
@@ -131,7 +135,8 @@ public sealed class DeviceTests(RunDaemon daemon) : IClassFixture<RunDaemon>
         string folder = Directory.CreateTempSubdirectory("samepage-examples-").FullName;
         try
         {
-            foreach ((string name, string[] options) in ((string, string[])[])[("ksm2009", ["--dev-ksm"]), ("mergeable", [])])
+            (string, string[])[] programs = [("ksm2009", ["--dev-ksm"]), ("mergeable", [])];
+            foreach ((string name, string[] options) in programs)
             {
                 string binary = Path.Combine(folder, name);
                 Support.DetachedProcess.Run(

@@ -5,9 +5,9 @@ using static Samepage.Linux.Tests.Interception.Asker;
 namespace Samepage.Linux.Tests.Interception;
 
 /// <summary>
-/// Goal: what a program under <c>samepage run</c> is answered is what the kernel answers. Method: the same calls are made by a
-/// second process that is not under it, with the same mappings at the same addresses, and the answers compared. The
-/// kernel's KSM is off (run is 0), so it marks and never merges.
+/// Goal: what a program under <c>samepage run</c> is answered is what the kernel answers. Method: the same calls are
+/// made by a second process that is not under it, with the same mappings at the same addresses, and the answers
+/// compared. The kernel's KSM is off (run is 0), so it marks and never merges.
 /// </summary>
 [Collection(LiveTestsOneByOne.Name)]
 public sealed class KernelAnswersTests(RunDaemon daemon, ITestOutputHelper output) : IClassFixture<RunDaemon>
@@ -76,7 +76,8 @@ public sealed class KernelAnswersTests(RunDaemon daemon, ITestOutputHelper outpu
         {
             string command = RandomCommand(random);
             Answer expected = kernel.Do(command);
-            Assert.True(expected == ours.Do(command), $"seed {seed}, step {step}: {command}: the kernel says {expected}");
+            Assert.True(
+                expected == ours.Do(command), $"seed {seed}, step {step}: {command}: the kernel says {expected}");
             if (step % 50 == 49)
             {
                 Compare(kernel, ours, $"seed {seed}, step {step}");
@@ -143,7 +144,8 @@ public sealed class KernelAnswersTests(RunDaemon daemon, ITestOutputHelper outpu
         foreach ((string kind, int from, int pages) in ((string, int, int)[])
             [("anon", 0, 10), ("anon", 12, 20), ("shared", 32, 6), ("anon", 38, 10), ("anon", 50, 14)])
         {
-            Assert.Equal((long)Base + (from * 4096), asker.Do($"map {kind} {Base + ((ulong)from * 4096)} {pages}").Result);
+            ulong at = Base + ((ulong)from * 4096);
+            Assert.Equal((long)at, asker.Do($"map {kind} {at} {pages}").Result);
         }
     }
 }

@@ -51,7 +51,8 @@ public sealed class RunLifeTests
         Assert.Equal(new Answer(22, 0), one.Do($"ioctl {area} 0xAB77 0"));
         one.Do($"close {area}");
         daemon.Until(
-            () => daemon.Target(one.Pid)!.Value.GetProperty("registered_pages").GetInt64() == 0, "the area was not closed");
+            () => daemon.Target(one.Pid)!.Value.GetProperty("registered_pages").GetInt64() == 0,
+            "the area was not closed");
         Assert.Equal(0, one.Wrong(a, Pages, 1) + one.Wrong(c, 8, 2) + two.Wrong(b, Pages, 1));
     }
 
@@ -69,7 +70,8 @@ public sealed class RunLifeTests
             () => KeeperSocket.IsServed(keeperSocket, out int next) && next != keeper, "the keeper was not replaced");
         int pid = daemon.Live.Pid ?? 0;
         KeeperFixture.Kill(pid);
-        Assert.Equal(Answer.Ok, one.Advise(a, 8, Merge)); // answered by the next daemon, which the next keeper has started
+        // Answered by the next daemon, which the next keeper has started.
+        Assert.Equal(Answer.Ok, one.Advise(a, 8, Merge));
         pid = daemon.Live.Await(pid, 1, Limit);
 
         // All at once: nobody is left who could hold the listener.

@@ -50,7 +50,8 @@ public sealed class RunStateTests
                     marked.AsSpan((int)range.Start, (int)range.Count).Fill(true);
                     break;
                 case < 9:
-                    state.Do(new RunEntry(whole ? RunEvent.Except : RunEvent.Unregister, self, range.Start, range.End, 0));
+                    RunEvent leave = whole ? RunEvent.Except : RunEvent.Unregister;
+                    state.Do(new RunEntry(leave, self, range.Start, range.End, 0));
                     marked.AsSpan((int)range.Start, (int)range.Count).Clear();
                     break;
                 case 9:
