@@ -9,14 +9,17 @@ namespace Samepage.Linux.Program;
 /// it does that, closes its descriptor and waits, all signals blocked, for the daemon to put the thread back. Lives in the
 /// padding like the bootstrap. Registers at entry: r14 the control area, r12 its descriptor.
 /// <para>
-/// Should the daemon not come for some seconds, the thread restores itself; the padding must then stay as it is for ever,
+/// Should the daemon not come for about a second, the thread restores itself; the padding must then stay as it is for ever,
 /// because a signal handler may run between the mask and the last jump, and return into the padding at any later time.
 /// </para>
 /// </summary>
 internal static class LeaveProgram
 {
     public const int ContextOffset = 320;
-    private const int TimeOffset = ContextOffset - 16, WaitMilliseconds = 2, WaitsMax = 2000;
+
+    /// <summary>About a second. No system call to sleep in: an interrupted one replaces what the kernel keeps about the
+    /// thread's own interrupted call (restart_block), and a poll that is made again would end as a sleep does.</summary>
+    private const int SpinsMax = 50_000_000;
 
     private static readonly Lazy<(byte[] Image, int WaitStart, int WaitEnd)> Instance = new(Build);
 
@@ -35,26 +38,22 @@ internal static class LeaveProgram
         Label wait = b.NewLabel(), restore = b.NewLabel();
         b.Syscall(SYS_munmap, r14, ControlLayout.TotalBytes);
         b.Syscall(SYS_close, r12);
-        c.mov(r13d, WaitsMax);
+        c.mov(r13d, SpinsMax);
         b.Place(ref wait);
-        b.AddressAt(rdi, assumedBase + TimeOffset);
-        c.xor(esi, esi);
-        c.mov(eax, SYS_nanosleep);
-        c.syscall();
+        c.pause();
         c.dec(r13d);
         c.jne(wait);
         b.Place(ref restore);
         RestoreStub.EmitLoad(b, assumedBase + ContextOffset);
         Span<int> offsets = stackalloc int[2];
         byte[] code = b.Assemble(assumedBase, [wait, restore], offsets);
-        if (code.Length > TimeOffset)
+        if (code.Length > ContextOffset)
         {
-            throw new InvalidOperationException($"the leave program has {code.Length} bytes, room is for {TimeOffset}");
+            throw new InvalidOperationException($"the leave program has {code.Length} bytes, room is for {ContextOffset}");
         }
 
         byte[] image = new byte[ContextOffset + SlotLayout.State];
         code.CopyTo(image, 0);
-        BitConverter.TryWriteBytes(image.AsSpan(TimeOffset + 8), WaitMilliseconds * 1_000_000L);
         return (image, offsets[0], offsets[1]);
     }
 }
