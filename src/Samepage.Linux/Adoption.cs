@@ -68,7 +68,7 @@ internal sealed record Adoption(string Domain, IReadOnlyList<PageRange>? Ranges,
 
     /// <summary>Looks for our control area among a process's descriptors; null when there is none. Never throws for a
     /// process that goes away or is not ours to look at.</summary>
-    public static Adoption? TryRead(int pid)
+    public static Adoption? TryRead(int pid, string home)
     {
         using ProcReader? proc = ProcReader.TryOpen(pid);
         if (proc is null || FindControl(proc) is not { } number)
@@ -86,7 +86,7 @@ internal sealed record Adoption(string Domain, IReadOnlyList<PageRange>? Ranges,
             }
 
             using var area = ControlArea.Adopt(control);
-            if (area is null || DaemonMark.LivingOther(area) is not null)
+            if (area is null || !DaemonMark.IsFrom(area, home) || DaemonMark.LivingOther(area) is not null)
             {
                 return null;
             }

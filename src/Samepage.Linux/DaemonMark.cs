@@ -1,3 +1,6 @@
+using System.Buffers.Binary;
+using System.Security.Cryptography;
+using System.Text;
 using Samepage.Linux.Host;
 using Samepage.Linux.Program;
 
@@ -11,12 +14,22 @@ internal static class DaemonMark
 {
     private static readonly ulong OwnStartTicks = ProcessFacts.StartTime(Environment.ProcessId) ?? 0;
 
-    /// <summary>This process has it from now on.</summary>
-    public static void Write(ControlArea control)
+    /// <summary>A number for a home (a daemon's socket), never 0.</summary>
+    public static ulong NumberOf(string home) =>
+        BinaryPrimitives.ReadUInt64LittleEndian(SHA256.HashData(Encoding.UTF8.GetBytes(home))) | 1;
+
+    /// <summary>This process, at that home, has it from now on.</summary>
+    public static void Write(ControlArea control, string home)
     {
+        control.SetHeader(ControlLayout.DaemonHome, NumberOf(home));
         control.SetHeader(ControlLayout.DaemonPid, (ulong)Environment.ProcessId);
         control.SetHeader(ControlLayout.DaemonStartTicks, OwnStartTicks);
     }
+
+    /// <summary>True for one that a daemon of this home has left behind. Others' are not ours to take over unasked: their keeper
+    /// may be about to bring their daemon back.</summary>
+    public static bool IsFrom(ControlArea control, string home) =>
+        control.Header(ControlLayout.DaemonHome) == NumberOf(home);
 
     /// <summary>The living process, other than this one, that has it; null when there is none.</summary>
     public static int? LivingOther(ControlArea control)

@@ -148,7 +148,7 @@ public sealed class LiveMachine : IMachine, IDisposable
         {
             if (int.TryParse(Path.GetFileName(directory.AsSpan()), out int pid)
                 && !_targets.ContainsKey(pid)
-                && Adoption.TryRead(pid) is { } record)
+                && Adoption.TryRead(pid, Options.Home) is { } record)
             {
                 found.Add(new LeftBehind(pid, record.Domain, record.Ranges));
             }

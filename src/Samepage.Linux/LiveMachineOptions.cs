@@ -26,6 +26,10 @@ public sealed record LiveMachineOptions
     /// <summary>Who keeps merged memory.</summary>
     public required IMergedMemoryKeeper Keeper { get; init; }
 
+    /// <summary>Which daemon this is, over its restarts (its socket's path): what one home has left behind, no other takes over
+    /// unasked.</summary>
+    public string Home { get; init; } = "";
+
     /// <summary>How long a batch may keep a target's threads waiting, by estimate. 0.1 to 5 ms.</summary>
     public TimeSpan BatchTime { get; init; } = TimeSpan.FromMilliseconds(0.7);
 

@@ -51,7 +51,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
         _tasks = process.Proc.Open("task", out _, Fcntl.O_RDONLY | Fcntl.O_DIRECTORY);
         _own = new PageRange[3];
         NameOwnAreas();
-        DaemonMark.Write(control);
+        DaemonMark.Write(control, machine.Options.Home);
     }
 
     /// <inheritdoc/>

@@ -66,7 +66,7 @@ internal static class DaemonVerb
             LogLevel = settings.Verbose ? LogLevel.Debug : LogLevel.Information,
             Detached = settings.Detached,
             LogFile = settings.LogFile,
-            OpenTargets = () => LiveTargets.Open(keeper),
+            OpenTargets = () => LiveTargets.Open(keeper, Path.GetFullPath(settings.Socket)),
             Keeper = keeper,
         }).GetAwaiter().GetResult();
         return 0;

@@ -23,12 +23,14 @@ public sealed class LiveTargets : ITargetProvider
     public IMachine Machine => machine;
 
     /// <summary>Opens the live machine.</summary>
+    /// <param name="keeper">Keeps merged memory while there is no daemon.</param>
+    /// <param name="home">Which daemon this is: its socket.</param>
     /// <exception cref="RequestException">This host cannot do it.</exception>
-    public static ITargetProvider Open(IMergedMemoryKeeper keeper) =>
+    public static ITargetProvider Open(IMergedMemoryKeeper keeper, string home) =>
         Asking(() =>
         {
             KernelFeatures.Probe().ThrowIfUnusable();
-            return new LiveTargets(LiveMachine.Open(new LiveMachineOptions { Keeper = keeper }), keeper);
+            return new LiveTargets(LiveMachine.Open(new LiveMachineOptions { Keeper = keeper, Home = home }), keeper);
         });
 
     /// <inheritdoc/>

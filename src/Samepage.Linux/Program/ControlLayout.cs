@@ -48,9 +48,12 @@ internal static class ControlLayout
     public const int TargetStartTicks = 0xD0;
 
     // Notifiers (LiveTarget.Notify.cs): the program has placed the pages; we have told everybody; how long it waits.
-    public const int Placed = 0xC8;
-    public const int Told = 0xD0;
-    public const int ToldLimit = 0xD8;
+    public const int Placed = 0xE0;
+    public const int Told = 0xE8;
+    public const int ToldLimit = 0xF0;
+
+    /// <summary>Whose daemon: see <see cref="DaemonMark"/>.</summary>
+    public const int DaemonHome = 0xF8;
 
     public const int RegisterArgument = 0x100;
     public const int MoveArgument = 0x140;

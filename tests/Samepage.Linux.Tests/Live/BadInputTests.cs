@@ -142,6 +142,20 @@ public sealed class BadInputTests(SharedDaemon shared) : IClassFixture<SharedDae
     }
 
     [Fact]
+    public void What_another_daemon_has_left_behind_is_not_taken_over_unasked()
+    {
+        using var harness = new LiveHarness(options => options with { Home = "/run/one.sock" });
+        using LivePuppet puppet = LivePuppet.Start();
+        _ = puppet.MapFilled(16);
+        RegisteredTarget target = harness.Attach(puppet.Pid);
+        using LiveMachine successor = LiveMachine.Open(harness.Machine.Options);
+        using LiveMachine other = LiveMachine.Open(harness.Machine.Options with { Home = "/run/other.sock" });
+        Assert.Contains(successor.FindLeftBehind(), left => left.Pid == puppet.Pid);
+        Assert.DoesNotContain(other.FindLeftBehind(), left => left.Pid == puppet.Pid);
+        harness.Detach(target);
+    }
+
+    [Fact]
     public void Somebody_else_without_rights()
     {
         Assert.SkipUnless(TestPaths.Which("setpriv") is not null, "setpriv is missing (Debian package util-linux)");
