@@ -10,8 +10,12 @@ namespace Samepage.Linux;
 /// <content>Running the operations in the control area inside the target.</content>
 public sealed partial class LiveTarget
 {
+    /// <summary>Threads come and go; more areas than this are not worth splitting runs for.</summary>
+    private const int ThreadAreasMax = 64;
+
     private readonly List<int> _tids = [];
     private readonly ParentThreads _parents;
+    private readonly HashSet<ulong> _threadAreas = [];
     private long _nextWriterLook;
     private bool _hasAsyncWriters;
     private int _filterCount;
@@ -49,8 +53,40 @@ public sealed partial class LiveTarget
             }
 
             _restarts.Update(window);
+            Remember(result.ThreadAreas.Data);
+            Remember(result.ThreadAreas.Rseq);
             return result;
         }, meanwhile);
+    }
+
+    private void Remember(ulong area)
+    {
+        if (area != 0 && _threadAreas.Count < ThreadAreasMax)
+        {
+            _ = _threadAreas.Add(area >> PageSize.Shift);
+        }
+    }
+
+    /// <summary>
+    /// How many pages may be one operation: a window skips every operation near the data of the thread it borrows, and that
+    /// should cost the few pages there, not the run they lie in.
+    /// </summary>
+    private uint ClearOfThreadAreas(ulong page, uint count)
+    {
+        foreach (ulong area in _threadAreas)
+        {
+            (ulong from, ulong to) = (area - 1, area + 2);
+            if (page < from && page + count > from)
+            {
+                count = (uint)(from - page);
+            }
+            else if (page >= from && page < to)
+            {
+                count = Math.Min(count, (uint)(to - page));
+            }
+        }
+
+        return count;
     }
 
     private DescriptorPairs Descriptors() => new(

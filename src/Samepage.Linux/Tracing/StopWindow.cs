@@ -43,6 +43,10 @@ internal readonly record struct DescriptorPairs(
 internal readonly record struct WindowResult(
     WindowStatus Status, int Borrowed, int Stragglers, long Begin, long AllStopped, long ProgramDone, long Released)
 {
+    /// <summary>First pages (addresses) of the borrowed thread's own data and of its rseq area; 0 = none, or nobody borrowed.
+    /// Operations within a page before and two behind were skipped.</summary>
+    public (ulong Data, ulong Rseq) ThreadAreas { get; init; }
+
     /// <summary>How long the target's threads stood still at most.</summary>
     public long StoppedNanoseconds => Released - Begin;
 }
@@ -181,7 +185,10 @@ internal sealed class StopWindow : IDisposable
         // points to belong to this object and live as long as it does.
         WindowStatus status = (WindowStatus)((delegate* unmanaged<nint, long>)_code.Address)(_block);
         var result = new WindowResult(status, (int)Get(W.Borrowed), (int)Get(W.Stragglers),
-            Get(W.Time0), Get(W.Time1), Get(W.Time2), Get(W.Time3));
+            Get(W.Time0), Get(W.Time1), Get(W.Time2), Get(W.Time3))
+        {
+            ThreadAreas = ((ulong)Get(W.ThreadArea), (ulong)Get(W.RseqArea)),
+        };
         return result.Stragglers == 0 ? result : result with { Stragglers = Settle() };
     }
 

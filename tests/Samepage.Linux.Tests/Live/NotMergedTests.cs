@@ -82,6 +82,24 @@ public sealed class NotMergedTests(ITestOutputHelper output)
         Assert.Equal(0x0101010101010101ul, puppet.Do($"read {address:x}"));
     }
 
+    /// <summary>The C library maps its thread data just above what a small program maps first: one window refused the whole run
+    /// for it, and a thousand windows merged nothing.</summary>
+    [Fact]
+    public void Memory_beside_the_thread_data_of_a_single_thread_is_merged_but_for_the_pages_there()
+    {
+        const int run = 200;
+        using var harness = new LiveHarness();
+        using LivePuppet one = LivePuppet.Start(), other = LivePuppet.Start();
+        ulong first = one.MapFilled(run), second = other.MapFilled(run);
+        RegisteredTarget target = harness.Attach(one.Pid, [Puppet.Pages(first, run)]);
+        _ = harness.Attach(other.Pid, [Puppet.Pages(second, run)]);
+        long windows = harness.Machine.StopTimes.Count;
+        harness.Merge();
+        Assert.InRange(target.Status().MergedPages, run - 4, run);
+        Assert.InRange(harness.Machine.StopTimes.Count - windows, 1, 40);
+        harness.DetachAll();
+    }
+
     [Fact]
     public void A_forked_child_keeps_its_bytes_when_its_parent_is_merged()
     {

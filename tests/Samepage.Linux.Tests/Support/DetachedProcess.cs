@@ -53,13 +53,14 @@ internal sealed class DetachedProcess : IDisposable
         string pidFile = Path.Combine(directory, "pid");
         WaitUntil(() => File.Exists(pidFile), TimeSpan.FromSeconds(10), $"{file} was not started");
         int pid = int.Parse(File.ReadAllText(pidFile), CultureInfo.InvariantCulture);
-        // The pid is that of `env`, which becomes the program by exec; wait so that /proc shows the program.
-        string program = Path.GetFullPath(file);
+        // The pid is at first that of the shell's child, then of `env`, which becomes the program by exec. What is written into
+        // the fifo before it is open there is lost.
         WaitUntil(
-            () => new FileInfo($"/proc/{pid}/exe").LinkTarget is null or "" ||
-                new FileInfo($"/proc/{pid}/exe").LinkTarget?.EndsWith("/env", StringComparison.Ordinal) == false,
+            () => new FileInfo($"/proc/{pid}/exe").LinkTarget is not { Length: > 0 } program
+                || (!program.EndsWith("/env", StringComparison.Ordinal)
+                    && new FileInfo($"/proc/{pid}/fd/0").LinkTarget == Path.Combine(directory, "in")),
             TimeSpan.FromSeconds(10),
-            $"{program} was not executed");
+            $"{file} was not executed");
         return new DetachedProcess(directory, pid);
     }
 
