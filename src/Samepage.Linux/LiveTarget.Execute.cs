@@ -163,7 +163,7 @@ public sealed partial class LiveTarget
             return Refuse(ref plan, ref next, ref offset, reason);
         }
 
-        count = ClearOfThreadAreas(page, (uint)Math.Min(count, segment.Range.End - page));
+        count = ClearOf(_threadAreas, page, (uint)Math.Min(count, segment.Range.End - page));
         double pageCost = EstimateMicroseconds(plan.Kind, count) * _costScale;
         bool isFull = _parts.Count != 0
             && (cost + pageCost > _machine.Options.BatchTime.TotalMicroseconds

@@ -71,9 +71,9 @@ public sealed partial class LiveTarget
     /// How many pages may be one operation: a window skips every operation near the data of the thread it borrows, and that
     /// should cost the few pages there, not the run they lie in.
     /// </summary>
-    private uint ClearOfThreadAreas(ulong page, uint count)
+    internal static uint ClearOf(IEnumerable<ulong> areas, ulong page, uint count)
     {
-        foreach (ulong area in _threadAreas)
+        foreach (ulong area in areas)
         {
             (ulong from, ulong to) = (area - 1, area + 2);
             if (page < from && page + count > from)

@@ -82,23 +82,19 @@ public sealed class NotMergedTests(ITestOutputHelper output)
         Assert.Equal(0x0101010101010101ul, puppet.Do($"read {address:x}"));
     }
 
-    /// <summary>The C library maps its thread data just above what a small program maps first: one window refused the whole run
-    /// for it, and a thousand windows merged nothing.</summary>
-    [Fact]
-    public void Memory_beside_the_thread_data_of_a_single_thread_is_merged_but_for_the_pages_there()
-    {
-        const int run = 200;
-        using var harness = new LiveHarness();
-        using LivePuppet one = LivePuppet.Start(), other = LivePuppet.Start();
-        ulong first = one.MapFilled(run), second = other.MapFilled(run);
-        RegisteredTarget target = harness.Attach(one.Pid, [Puppet.Pages(first, run)]);
-        _ = harness.Attach(other.Pid, [Puppet.Pages(second, run)]);
-        long windows = harness.Machine.StopTimes.Count;
-        harness.Merge();
-        Assert.InRange(target.Status().MergedPages, run - 4, run);
-        Assert.InRange(harness.Machine.StopTimes.Count - windows, 1, 40);
-        harness.DetachAll();
-    }
+    /// <summary>A window skips every operation that meets the page before, of, or behind its borrowed thread's data. Of a run
+    /// around it, only those pages may be lost.</summary>
+    [Theory]
+    [InlineData(10, 50, 50)]
+    [InlineData(90, 50, 9)]
+    [InlineData(98, 50, 1)]
+    [InlineData(99, 50, 3)]
+    [InlineData(100, 50, 2)]
+    [InlineData(101, 50, 1)]
+    [InlineData(102, 50, 50)]
+    [InlineData(100, 1, 1)]
+    public void An_operation_ends_where_the_neighbourhood_of_thread_data_begins_or_ends(uint page, uint count, uint expected) =>
+        Assert.Equal(expected, LiveTarget.ClearOf([100, 7000], page, count));
 
     [Fact]
     public void A_forked_child_keeps_its_bytes_when_its_parent_is_merged()
