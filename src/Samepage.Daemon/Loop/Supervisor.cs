@@ -303,6 +303,9 @@ public sealed partial class Supervisor : IDisposable
             provider.Detach(target.Target);
             engine.Unregister(target);
             Tell("exited", $"process {target.Target.Pid} ({target.Target.Name}) has ended", target.Target.Pid);
+            // An execve can come between a request and the look at whether its memory is still there: then what the
+            // new program has asked for went to the old one's memory, and is to be carried out again.
+            requested?.Runs.Lost(target.Target.Pid);
         }
 
         return ended.Count > 0;

@@ -47,6 +47,15 @@ internal static class CallerFacts
     internal static DeviceIdentity? Descriptor(int thread, uint number) =>
         Identity($"/proc/{thread}/fd/{number}");
 
+    /// <summary>True for a descriptor that only names a file (O_PATH): the kernel refuses every call on it.</summary>
+    internal static bool OnlyNames(int thread, uint number)
+    {
+        const string Flags = "flags:";
+        string? line = Read($"/proc/{thread}/fdinfo/{number}")?.Split('\n')
+            .FirstOrDefault(line => line.StartsWith(Flags, StringComparison.Ordinal));
+        return line is not null && (Convert.ToInt64(line[Flags.Length..].Trim(), 8) & Fcntl.O_PATH) != 0;
+    }
+
     /// <summary>The file a path leads to.</summary>
     internal static unsafe DeviceIdentity? Identity(string path)
     {

@@ -226,6 +226,18 @@ internal sealed class CommandRun : IDisposable
         }
     }
 
+    /// <summary>The memory of an attached process has gone: what its next program registered is to follow.</summary>
+    internal void Lost(int pid)
+    {
+        lock (_gate)
+        {
+            if (_state.Find(pid) is { } process && _state.IsSame(process))
+            {
+                process.IsChanged |= process.HasRegistered;
+            }
+        }
+    }
+
     /// <summary>Lets go of everything, here and at the keeper.</summary>
     internal void End()
     {

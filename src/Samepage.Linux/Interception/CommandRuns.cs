@@ -141,6 +141,10 @@ public sealed class CommandRuns : IDisposable
         Find(run)?.Done(change, attached);
     }
 
+    /// <summary>The memory of an attached process has gone; the process may go on with another program.</summary>
+    /// <param name="pid">Process id.</param>
+    public void Lost(int pid) => All().ForEach(run => run.Lost(pid));
+
     /// <summary>Lets go here; the keeper goes on holding everything for the next daemon.</summary>
     public void Dispose()
     {

@@ -35,7 +35,8 @@ internal sealed class KsmDevice(CommandRun run, RunState state, CallNotes notes,
 
         bool isDevice = notes.Devices().Contains(file);
         bool isArea = !isDevice && file.Device == _pipes && _areas.ContainsKey(file.Inode);
-        if ((!isDevice && !isArea) || !run.Listener.IsWaiting(call.Id))
+        if ((!isDevice && !isArea) || CallerFacts.OnlyNames(call.Thread, (uint)call.A0)
+            || !run.Listener.IsWaiting(call.Id))
         {
             return CallAnswer.NotOurs;
         }
@@ -115,6 +116,11 @@ internal sealed class KsmDevice(CommandRun run, RunState state, CallNotes notes,
 
     private CallAnswer CreateArea(in InterceptedCall call)
     {
+        if (_areas.Count == AreasMax)
+        {
+            DropClosed(); // what has been closed a moment ago counts no more
+        }
+
         if (_areas.Count == AreasMax)
         {
             return new CallAnswer(-Errno.ENOMEM);

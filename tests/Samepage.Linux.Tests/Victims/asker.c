@@ -190,23 +190,44 @@ static void *obey_thread(void *line)
 	return NULL;
 }
 
+/* A child to keep obeys first, if there is a command, and then stays; its answer comes before its number. */
 static void in_child(char *line, int keep)
 {
+	int ends[2];
+	char none;
+
+	if (pipe(ends) != 0)
+		exit(1);
 	pid_t child = fork();
 
 	if (child == 0) {
-		if (keep) {
-			for (;;)
-				pause();
-		}
-		obey(line);
+		close(ends[0]);
+		if (!keep || line[strspn(line, " ")])
+			obey(line);
 		fflush(stdout);
+		close(ends[1]);
+		while (keep)
+			pause();
 		_exit(0);
 	}
+	close(ends[1]);
+	while (read(ends[0], &none, 1) != 0)
+		;
+	close(ends[0]);
 	if (keep)
 		printf("= %d 0\n", (int)child);
 	else
 		waitpid(child, NULL, 0);
+}
+
+static void put(const char *path, const char *text)
+{
+	int file = open(path, O_WRONLY);
+	long written = file < 0 ? -errno : write(file, text, strlen(text));
+
+	answer(written == -1 ? -errno : written);
+	if (file >= 0)
+		close(file);
 }
 
 static void in_vfork_child(unsigned long base, unsigned long pages)
@@ -233,7 +254,7 @@ static char *next(char *line, char word[32])
 
 static void obey(char *line)
 {
-	char verb[32], kind[32];
+	char verb[32], kind[32], text[32];
 	unsigned long n[WORDS] = { 0 };
 	char *rest = next(line, verb);
 
@@ -248,7 +269,12 @@ static void obey(char *line)
 		pthread_join(thread, NULL);
 		return;
 	}
-	if (strcmp(verb, "map") == 0 || strcmp(verb, "open") == 0)
+	if (strcmp(verb, "put") == 0) {
+		next(next(rest, kind), text);
+		put(kind, text);
+		return;
+	}
+	if (strcmp(verb, "map") == 0 || strcmp(verb, "open") == 0 || strcmp(verb, "openas") == 0)
 		rest = next(rest, kind);
 	for (int i = 0; i < WORDS && *rest; i++) {
 		char *end;
@@ -271,6 +297,9 @@ static void obey(char *line)
 		answer(region(16, n));
 	else if (strcmp(verb, "open") == 0) {
 		int fd = open(kind, O_RDWR | O_TRUNC, 0600);
+		answer(fd < 0 ? -errno : fd);
+	} else if (strcmp(verb, "openas") == 0) {
+		int fd = open(kind, (int)n[0], 0600);
 		answer(fd < 0 ? -errno : fd);
 	} else if (strcmp(verb, "close") == 0)
 		answer(call(SYS_close, (long)n[0], 0, 0, 0, 0));
