@@ -229,7 +229,7 @@ internal sealed class DeviceFuzzer : IDisposable
         }
     }
 
-    /// <summary>Mostly a few pages, at a page or inside one, mapped or not; sometimes none, or everything above.</summary>
+    /// <summary>Mostly a few pages, at a page or inside one, mapped or not; sometimes none, or all above.</summary>
     private (long Offset, long Count) Region()
     {
         long offset = (_random.Next(-8, Pages + 8) * 4096L) + (_random.Next(2) * _random.Next(4096));
