@@ -71,6 +71,7 @@ internal static class Examples
             "samepage simulate --runs 100                   a hundred histories, with the seeds 1 to 100",
             "samepage simulate --mutants                    machines broken on purpose, and how fast each is caught",
             "samepage simulate --exits                      exits of guests with change_pte and without",
+            "samepage simulate --host FILE --svg out.svg    a whole host (examples/hosts), under KSM and under Samepage",
             "samepage simulate --exhaustive 1 --json        all histories of a small world with one action",
         ],
         ["mount"] =

@@ -3,6 +3,7 @@ using System.Globalization;
 using Samepage.Cli.Output;
 using Samepage.Daemon;
 using Samepage.Simulation;
+using Samepage.Simulation.Hosts;
 
 namespace Samepage.Cli.Verbs;
 
@@ -32,20 +33,42 @@ internal static class SimulateVerb
         {
             Description = "Only what programs do, nothing else goes wrong",
         };
+        var host = new Option<string>("--host")
+        {
+            Description = "Simulate a whole host as a file describes it, under KSM and under Samepage", HelpName = "FILE",
+        };
+        var svg = new Option<string>("--svg") { Description = "With --host: draw saving over time", HelpName = "FILE" };
+        var sample = Number(
+            "--sample", "PAGES", "With --host: pages to simulate, each for many", 1_000_000, 1000, 100_000_000);
         var verb = new Command("simulate", "Run the engine on a simulated machine, and check everything.")
         {
-            seed, ticks, runs, mutant, noFaults, range, mutants, exits, exhaustive, json,
+            seed, ticks, runs, mutant, noFaults, range, mutants, exits, exhaustive, host, svg, sample, json,
         };
         verb.Validators.Add(result =>
         {
-            var modes = new[] { result.GetResult(mutants), result.GetResult(exits), result.GetResult(exhaustive) };
+            var modes = new[]
+            {
+                result.GetResult(mutants), result.GetResult(exits), result.GetResult(exhaustive), result.GetResult(host),
+            };
             if (modes.Count(mode => mode is { Implicit: false }) > 1)
             {
-                result.AddError("give one of --mutants, --exits and --exhaustive");
+                result.AddError("give one of --mutants, --exits, --exhaustive and --host");
+            }
+
+            if (result.GetValue(svg) is not null && result.GetValue(host) is null)
+            {
+                result.AddError("--svg draws what --host simulates: give both");
             }
         });
         verb.SetAction(parsed => CommandLine.Guard(terminal, () =>
         {
+            if (parsed.GetValue(host) is { } file)
+            {
+                return (int)HostSimulationRun.Run(
+                    terminal, file, parsed.GetValue(svg), parsed.GetValue(json),
+                    new HostOptions { Seed = parsed.GetValue(seed), Sample = (long)parsed.GetValue(sample) });
+            }
+
             var output = new SimulateOutput(terminal, parsed.GetValue(json));
             var options = new RunOptions
             {

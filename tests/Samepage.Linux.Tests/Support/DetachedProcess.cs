@@ -54,14 +54,23 @@ internal sealed class DetachedProcess : IDisposable
         WaitUntil(() => File.Exists(pidFile), TimeSpan.FromSeconds(10), $"{file} was not started");
         int pid = int.Parse(File.ReadAllText(pidFile), CultureInfo.InvariantCulture);
         // The pid is at first that of the shell's child, then of `env`, which becomes the program by exec. What is written into
-        // the fifo before it is open there is lost.
-        WaitUntil(
-            () => new FileInfo($"/proc/{pid}/exe").LinkTarget is not { Length: > 0 } program
-                || (!program.EndsWith("/env", StringComparison.Ordinal)
-                    && new FileInfo($"/proc/{pid}/fd/0").LinkTarget == Path.Combine(directory, "in")),
-            TimeSpan.FromSeconds(10),
-            $"{file} was not executed");
+        // the fifo before the child has opened it, just before its exec, is lost.
+        WaitUntil(() => IsExecuted(pid), TimeSpan.FromSeconds(10), $"{file} was not executed");
         return new DetachedProcess(directory, pid);
+    }
+
+    private static bool IsExecuted(int pid)
+    {
+        try
+        {
+            return new FileInfo($"/proc/{pid}/exe").LinkTarget is not { Length: > 0 } program
+                || (!program.EndsWith("/env", StringComparison.Ordinal)
+                    && !File.ReadAllText($"/proc/{pid}/cmdline").Contains("dir=$1; shift", StringComparison.Ordinal));
+        }
+        catch (IOException)
+        {
+            return true; // it has ended already
+        }
     }
 
     /// <summary>Runs a program to its end and returns what it printed.</summary>

@@ -94,7 +94,7 @@ public sealed class UsageTests
     [InlineData("--runs cannot be \"-1\": give 1 to 1000000", "simulate", "--runs", "-1")]
     [InlineData("--exhaustive cannot be \"4\": give 1 to 3", "simulate", "--exhaustive", "4")]
     [InlineData("there is no mutant \"Nix\"", "simulate", "--mutant", "Nix")]
-    [InlineData("give one of --mutants, --exits and --exhaustive", "simulate", "--mutants", "--exits")]
+    [InlineData("give one of --mutants, --exits, --exhaustive and --host", "simulate", "--mutants", "--exits")]
     public void NonsenseIsOneLineAndExitCodeTwo(string saying, params string[] args) =>
         CliResult.Of(args).Bad(2, saying);
 
