@@ -11,9 +11,6 @@ public sealed record HostOptions
 
     /// <summary>Our ceiling (advisor_max_cpu), percent of one CPU.</summary>
     public int MaxCpu { get; init; } = 70;
-
-    /// <summary>Also ksmd without any pauses, as the benchmarks run it.</summary>
-    public bool HasUnpaced { get; init; }
 }
 
 /// <summary>What one way of merging did.</summary>
@@ -32,8 +29,8 @@ public sealed record MergerResult(
 
 /// <summary>Saving at a time.</summary>
 /// <param name="Seconds">Simulated time.</param>
-/// <param name="Bytes">Saved.</param>
-public readonly record struct SavingPoint(double Seconds, double Bytes);
+/// <param name="SavedBytes">Saved.</param>
+public readonly record struct SavingPoint(double Seconds, double SavedBytes);
 
 /// <summary>A simulated host.</summary>
 /// <param name="HostBytes">Memory of all guests.</param>
@@ -66,24 +63,20 @@ public static class HostSimulation
         ArgumentNullException.ThrowIfNull(cost);
         double step = host.Duration.TotalSeconds / Steps;
         double possible = Possible(new ScaledHost(host, options.Sample, options.Seed), host.Duration.TotalSeconds);
-        Func<ScaledHost, Merger?>[] ways =
+        Func<ScaledHost, Merger>[] ways =
         [
             scaled => new KsmDefaults(scaled, cost, step),
             scaled => new KsmTuned(scaled, cost, step, host.MemoryBytes > 0 ? host.MemoryBytes : host.Pages * PageSize.Bytes),
             scaled => new KsmAdvisor(scaled, cost, step),
-            scaled => options.HasUnpaced ? new KsmUnpaced(scaled, cost, step) : null,
             scaled => new SamepageMerger(scaled, cost, step, options.MaxCpu),
         ];
         var results = new List<MergerResult>();
         int pages = 0;
-        foreach (Func<ScaledHost, Merger?> way in ways)
+        foreach (Func<ScaledHost, Merger> way in ways)
         {
             var scaled = new ScaledHost(host, options.Sample, options.Seed);
             pages = scaled.Count;
-            if (way(scaled) is { } merger)
-            {
-                results.Add(RunOne(merger, host.Duration.TotalSeconds, step, possible, progress, cancel));
-            }
+            results.Add(RunOne(way(scaled), host.Duration.TotalSeconds, step, possible, progress, cancel));
         }
 
         return new HostResult((double)host.Pages * PageSize.Bytes, host.Duration.TotalSeconds, pages, possible, results);

@@ -169,15 +169,6 @@ internal sealed class KsmDefaults(ScaledHost host, CostModel cost, double step) 
     public override string Name => "ksmd, defaults";
 }
 
-/// <summary>As fast as it can: what the benchmarks measure.</summary>
-internal sealed class KsmUnpaced : KsmMerger
-{
-    public KsmUnpaced(ScaledHost host, CostModel cost, double step)
-        : base(host, cost, step) => (PagesToScan, Sleep) = (100_000_000, 0);
-
-    public override string Name => "ksmd, unpaced";
-}
-
 /// <summary>advisor_mode=scan-time with its defaults: 200 s per pass, at most 70 % of a CPU, 500 to 30,000 pages.</summary>
 internal sealed class KsmAdvisor : KsmMerger
 {

@@ -13,7 +13,7 @@ public static class SavingPlot
     public static string Draw(HostResult result)
     {
         ArgumentNullException.ThrowIfNull(result);
-        double most = Math.Max(result.PossibleBytes, result.Mergers.Max(merger => merger.Points.Max(point => point.Bytes)));
+        double most = Math.Max(result.PossibleBytes, result.Mergers.Max(merger => merger.Points.Max(point => point.SavedBytes)));
         double gib = Math.Max(most / (1 << 30) * 1.05, 1e-3);
         double hours = result.Seconds / 3600;
         var text = new StringBuilder();
@@ -26,7 +26,7 @@ public static class SavingPlot
         {
             MergerResult merger = result.Mergers[i];
             string colour = Colours[i % Colours.Length];
-            Line(text, colour, merger.Points.Select(point => (point.Seconds / 3600, point.Bytes / (1 << 30))), hours, gib, "");
+            Line(text, colour, merger.Points.Select(point => (point.Seconds / 3600, point.SavedBytes / (1 << 30))), hours, gib, "");
             Legend(text, i + 1, colour, merger.Name);
         }
 

@@ -40,7 +40,7 @@ internal static class HostSimulationRun
 
         if (json)
         {
-            terminal.Out.WriteLine(JsonSerializer.Serialize(Document(result), HostJson.Default.HostDocument));
+            terminal.Out.WriteLine(JsonSerializer.Serialize(result, HostJson.Default.HostResult));
         }
         else
         {
@@ -69,12 +69,6 @@ internal static class HostSimulationRun
 
     private static string Text(FormattableString text) => text.ToString(CultureInfo.InvariantCulture);
 
-    private static HostDocument Document(HostResult result) => new(
-        result.HostBytes, result.Seconds, result.SampledPages, result.PossibleBytes,
-        [.. result.Mergers.Select(one => new MergerDocument(
-            one.Name, one.SavedBytes, one.ErrorBytes, one.ShareOfPossible, one.ConvergedSeconds, one.CpuSeconds,
-            one.CpuPercent, one.FullScans, [.. one.Points.Select(point => new PointDocument(point.Seconds, point.Bytes))]))]);
-
     private sealed class Teller(Progress progress) : IProgress<(string What, double Done)>
     {
         public void Report((string What, double Done) value) => progress.Show(string.Create(
@@ -82,15 +76,6 @@ internal static class HostSimulationRun
     }
 }
 
-internal sealed record HostDocument(
-    double HostBytes, double Seconds, int SampledPages, double PossibleBytes, IReadOnlyList<MergerDocument> Mergers);
-
-internal sealed record MergerDocument(
-    string Name, double SavedBytes, double ErrorBytes, double ShareOfPossible, double? ConvergedSeconds, double CpuSeconds,
-    double CpuPercent, long FullScans, IReadOnlyList<PointDocument> Points);
-
-internal sealed record PointDocument(double Seconds, double SavedBytes);
-
 [JsonSourceGenerationOptions(PropertyNamingPolicy = JsonKnownNamingPolicy.SnakeCaseLower)]
-[JsonSerializable(typeof(HostDocument))]
+[JsonSerializable(typeof(HostResult))]
 internal sealed partial class HostJson : JsonSerializerContext;
