@@ -43,6 +43,9 @@ public sealed class LiveMachine : IMachine, IDisposable
 
     internal TracerThread Tracer { get; }
 
+    /// <summary>Carries out what targets have started.</summary>
+    internal BackgroundThread Background { get; } = new();
+
     internal int MaxMapCount { get; }
 
     /// <summary>Opens the machine.</summary>
@@ -173,6 +176,7 @@ public sealed class LiveMachine : IMachine, IDisposable
             store.Dispose();
         }
 
+        Background.Dispose();
         Tracer.Dispose();
     }
 }

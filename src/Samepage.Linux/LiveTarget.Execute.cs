@@ -23,6 +23,12 @@ public sealed partial class LiveTarget
     /// <inheritdoc/>
     public void Execute(IPageStore store, Span<MergePlan> plans)
     {
+        AwaitStarted();
+        CarryOut(store, plans);
+    }
+
+    private void CarryOut(IPageStore store, Span<MergePlan> plans)
+    {
         if (!ReferenceEquals(store, _store))
         {
             throw new ArgumentException($"target {Pid} belongs to the store of {_store.Domain}, not to that of {store.Domain}");

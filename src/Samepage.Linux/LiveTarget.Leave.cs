@@ -16,6 +16,7 @@ public sealed partial class LiveTarget
     /// <returns>Number of pages in mappings that stay.</returns>
     internal int Leave()
     {
+        AwaitStarted();
         // Whatever comes now moves pages about: nobody may keep a translation.
         Notifiers.Release();
         if (!IsAlive)

@@ -271,6 +271,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
     /// <exception cref="TargetException">Too many, or there is no memory in <paramref name="added"/>.</exception>
     internal void SetRanges(IReadOnlyList<PageRange> ranges, PageRange? added)
     {
+        AwaitStarted();
         CheckRequest(Pid, Domain, ranges);
         if (added is { } range)
         {
@@ -327,6 +328,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
     /// <inheritdoc/>
     public bool RefreshRegions(bool force)
     {
+        AwaitStarted();
         if (!IsAlive || !_process.Proc.TryReadStatm(_buffer, out ProcessStatm statm))
         {
             return false;
@@ -361,6 +363,11 @@ public sealed partial class LiveTarget : ITarget, IDisposable
             if (segment.Kind == SegmentKind.Anonymous && (all || !IsTracked(segment.Range)))
             {
                 _ = UserfaultfdCalls.Register(_tracking, segment.Range, Userfaultfd.UFFDIO_REGISTER_MODE_WP);
+            }
+            else if (segment.Kind == SegmentKind.Merged && !all && !IsTracked(segment.Range))
+            {
+                // Moved there by mremap, its registration with it: what was listed at the old address is not listed anew.
+                _unseen.Add(segment.Range);
             }
         }
 
@@ -448,6 +455,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
     /// <summary>The cursor stands at (or before) a mapping that is not tracked: track it, or pass it by.</summary>
     private void SkipUntracked(ref ulong cursor, ulong end, int attempts)
     {
+        AwaitStarted();
         if (attempts == 0)
         {
             _tracked = [];
@@ -481,6 +489,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
     /// <inheritdoc/>
     public int ScanShared(ref ulong cursor, ulong end, Span<SharedRun> runs)
     {
+        AwaitStarted();
         int total = 0;
         Span<PageRange> found = stackalloc PageRange[64];
         ReadOnlySpan<VmaSegment> segments = _classifier.Table.Segments;
@@ -554,6 +563,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
     /// <summary>Lets go of the daemon's side; the target stays as it is.</summary>
     public void Dispose()
     {
+        AwaitStarted();
         Notifiers.Release();
         DisposeOwn();
         _process.Dispose();

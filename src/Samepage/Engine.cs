@@ -104,6 +104,13 @@ public sealed partial class Engine
 
     internal long FullScans => _state.FullScans;
 
+    /// <summary>Planned pages at which a synchronous merge has plans carried out; tests make it small.</summary>
+    internal long PagesStartedAtOnce
+    {
+        get => _merge.PlannedMax;
+        set => _merge.PlannedMax = value;
+    }
+
     /// <summary>Takes a target under care and adopts pages of it that are already merged.</summary>
     /// <param name="target">The address space; not registered yet.</param>
     /// <param name="domain">Trust domain.</param>
@@ -153,6 +160,7 @@ public sealed partial class Engine
 
         _state.ObeyMappingsMax();
         _pacer.Begin(_budget);
+        _executor.BeginRound();
         bool passEnded = _pass.Go(_budget);
         _executor.Flush();
         // A handful of pages that are written all the time (clocks, counters, stacks) is no reason to hurry.
@@ -285,8 +293,8 @@ public sealed partial class Engine
     /// <summary>A snapshot of all counters.</summary>
     public EngineStatus Status() => StatusReader.Read(_state, BuffersBytes);
 
-    // Buffers that exist once whatever is registered: the page batch, plans, runs, slots.
-    private const long BuffersBytes = PageBatch.MemoryBytes + (64 * 1024);
+    // Buffers that exist once whatever is registered: the page batch, plans (those under way too), runs, slots.
+    private const long BuffersBytes = PageBatch.MemoryBytes + (2 * Executor.MemoryBytes) + (32 * 1024);
 
     private RegisteredTarget[] Chosen(IReadOnlyCollection<RegisteredTarget>? only)
     {

@@ -45,6 +45,9 @@ public sealed class RegisteredTarget
     /// <summary>Passes begun.</summary>
     internal long Passes { get; set; }
 
+    /// <summary>It could not be stopped, or is gone: nothing more is executed in it before the next round.</summary>
+    internal bool IsStuck { get; set; }
+
     /// <summary>Pages in the spans, present or not.</summary>
     internal long RegisteredPages { get; private set; }
 

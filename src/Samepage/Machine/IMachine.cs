@@ -136,6 +136,19 @@ public interface ITarget
     /// compared with the store while nobody can write them: a plan can only be too late, never wrong.
     /// </summary>
     void Execute(IPageStore store, Span<MergePlan> plans);
+
+    /// <summary>
+    /// Begins what <see cref="Execute"/> does and may return before it is done: the machine does it beside the engine,
+    /// which goes on scanning and reading, in this target too. Until <see cref="Finish"/> the plans are the
+    /// machine's, nothing else is executed in this target, and its regions are not refreshed. A machine that has nobody to
+    /// do it does it at once.
+    /// </summary>
+    void Start(IPageStore store, Memory<MergePlan> plans) => Execute(store, plans.Span);
+
+    /// <summary>Waits until what <see cref="Start"/> began is done; nothing to wait for is fine.</summary>
+    void Finish()
+    {
+    }
 }
 
 /// <summary>Consecutive pages mapped from consecutive slots.</summary>

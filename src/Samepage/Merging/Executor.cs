@@ -4,9 +4,9 @@ namespace Samepage;
 /// Carries plans out. Planned pages are found by their words, in address order, so pages that were planned in any
 /// order come together again as runs: consecutive pages to consecutive slots are one plan.
 /// </summary>
-internal sealed class Executor(EngineState state, Matcher matcher)
+internal sealed class Executor
 {
-    private const int PlansMax = 512;
+    private const int PlansMax = 2048;
 
     // How long one call of the machine may get; the machine cuts it into stops of the target by itself.
     private const int PagesPerCallMax = 32768;
@@ -14,22 +14,58 @@ internal sealed class Executor(EngineState state, Matcher matcher)
     // How often a page may vanish before we believe it. The attempts of other reasons count too.
     private const int VanishedMax = 2;
 
+    private readonly EngineState _state;
+    private readonly Matcher _matcher;
     private readonly MergePlan[] _plans = new MergePlan[PlansMax];
     private int _planCount;
     private int _planPages;
-    private bool _stopped;
+
+    public Executor(EngineState state, Matcher matcher)
+    {
+        _state = state;
+        _matcher = matcher;
+        state.UnderWay.Settle = Settle;
+    }
+
+    /// <summary>Memory of the plans, in bytes.</summary>
+    public const long MemoryBytes = PlansMax * 32L;
+
+    /// <summary>Targets that could not be stopped are tried again from now on.</summary>
+    public void BeginRound()
+    {
+        foreach (RegisteredTarget target in _state.Targets)
+        {
+            target.IsStuck = false;
+        }
+    }
 
     /// <summary>Executes everything planned. Afterwards no page is planned any more.</summary>
     public void Flush()
     {
-        matcher.JoinReopened();
-        // Not foreach: a target that is found gone is taken care of in between.
-        for (int i = 0; i < state.Targets.Count; i++)
+        Start();
+        _state.UnderWay.Complete();
+        ForgetTheDead();
+        foreach (RegisteredTarget target in _state.Targets)
         {
-            Flush(state.Targets[i]);
+            Invariant.Check(target.Pages.PlannedCount == 0);
+        }
+    }
+
+    /// <summary>
+    /// Executes everything planned, the last part of it beside the engine where the machine can: what it
+    /// comes to is known after <see cref="UnderWay.Complete"/>. What was started before is done then.
+    /// </summary>
+    public void Start()
+    {
+        _state.UnderWay.Complete();
+        ForgetTheDead();
+        _matcher.JoinReopened();
+        foreach (RegisteredTarget target in _state.Targets)
+        {
+            Start(target);
         }
 
-        foreach (MergeDomain domain in state.Domains)
+        foreach (MergeDomain domain in _state.Domains)
         {
             if (domain.HasUnwritten)
             {
@@ -38,7 +74,20 @@ internal sealed class Executor(EngineState state, Matcher matcher)
         }
     }
 
-    private void Flush(RegisteredTarget target)
+    // Not while plans are being settled: the scanner may be in the middle of that target's pages.
+    private void ForgetTheDead()
+    {
+        for (int i = 0; i < _state.Targets.Count; i++)
+        {
+            RegisteredTarget target = _state.Targets[i];
+            if (target.IsStuck && !target.Target.IsAlive)
+            {
+                target.Forget();
+            }
+        }
+    }
+
+    private void Start(RegisteredTarget target)
     {
         TargetPages pages = target.Pages;
         if (pages.Dirty.Count == 0)
@@ -46,27 +95,30 @@ internal sealed class Executor(EngineState state, Matcher matcher)
             return;
         }
 
-        _stopped = false;
         foreach (uint chunk in pages.SortedDirty())
         {
-            state.Pages.ClearDirty(chunk);
+            _state.Pages.ClearDirty(chunk);
             AddPlans(target, chunk);
         }
 
-        ExecuteBatch(target);
         pages.Dirty.Clear();
-        if (_stopped && !target.Target.IsAlive)
+        if (target.IsStuck)
         {
-            target.Forget();
+            FailAll(target, _plans.AsSpan(0, _planCount));
+        }
+        else if (_planCount > 0)
+        {
+            _state.UnderWay.Start(target, _plans.AsSpan(0, _planCount));
         }
 
-        Invariant.Check(pages.PlannedCount == 0);
+        _planCount = 0;
+        _planPages = 0;
     }
 
     private void AddPlans(RegisteredTarget target, uint chunk)
     {
-        Span<ulong> words = state.Pages.Words(chunk);
-        ulong first = state.Pages.FirstPage(chunk);
+        Span<ulong> words = _state.Pages.Words(chunk);
+        ulong first = _state.Pages.FirstPage(chunk);
         bool unwritten = target.Pages.Domain.HasUnwritten;
         for (int i = 0; i < words.Length; i++)
         {
@@ -77,7 +129,7 @@ internal sealed class Executor(EngineState state, Matcher matcher)
             }
 
             uint id = (chunk << PageTable.ChunkShift) + (uint)i;
-            if (_stopped)
+            if (target.IsStuck)
             {
                 target.Pages.Fail(id, NotMergedReason.TargetBusy, word.Attempts + 1, word.IsBroken);
             }
@@ -112,8 +164,10 @@ internal sealed class Executor(EngineState state, Matcher matcher)
 
         if (_planCount == PlansMax || _planPages >= PagesPerCallMax)
         {
-            ExecuteBatch(target);
-            if (_stopped)
+            ExecuteNow(target, _plans.AsSpan(0, _planCount));
+            _planCount = 0;
+            _planPages = 0;
+            if (target.IsStuck)
             {
                 target.Pages.Fail(
                     target.Pages.IdOf(page), NotMergedReason.TargetBusy, word.Attempts + 1, word.IsBroken);
@@ -131,13 +185,18 @@ internal sealed class Executor(EngineState state, Matcher matcher)
         _planPages++;
     }
 
-    /// <summary>Executes the plans in hand, and what remains of them behind a page that failed, until nothing is left.
-    /// Every round gets rid of at least one page of each plan.</summary>
-    private void ExecuteBatch(RegisteredTarget target)
+    private void Settle(UnderWay.Batch batch)
     {
-        while (_planCount > 0 && !_stopped)
+        int left = Settle(batch.Target, batch.Plans.AsSpan(0, batch.Count));
+        ExecuteNow(batch.Target, batch.Plans.AsSpan(0, left));
+    }
+
+    /// <summary>Executes plans, and what remains of them behind a page that failed, until nothing is left. Every round
+    /// gets rid of at least one page of each plan.</summary>
+    private void ExecuteNow(RegisteredTarget target, Span<MergePlan> plans)
+    {
+        while (plans.Length > 0 && !target.IsStuck)
         {
-            Span<MergePlan> plans = _plans.AsSpan(0, _planCount);
             foreach (ref MergePlan plan in plans)
             {
                 plan.Outcome = PlanOutcome.NotTried;
@@ -145,28 +204,37 @@ internal sealed class Executor(EngineState state, Matcher matcher)
             }
 
             target.Target.Execute(target.Pages.Domain.Store, plans);
-            _stopped = GotNowhere(plans) || !target.Target.IsAlive;
-            int left = 0;
-            foreach (MergePlan plan in plans)
-            {
-                MergePlan rest = Settle(target, plan);
-                if (rest.Count > 0)
-                {
-                    plans[left++] = rest;
-                }
-            }
-
-            _planCount = left;
+            plans = plans[..Settle(target, plans)];
         }
 
-        // Stopped: the target is gone or cannot be stopped now.
-        foreach (MergePlan plan in _plans.AsSpan(0, _planCount))
+        // Stuck: the target is gone or cannot be stopped now.
+        FailAll(target, plans);
+    }
+
+    /// <summary>Settles executed plans.</summary>
+    /// <returns>How many, at the front now, have something left to try.</returns>
+    private int Settle(RegisteredTarget target, Span<MergePlan> plans)
+    {
+        target.IsStuck |= GotNowhere(plans) || !target.Target.IsAlive;
+        int left = 0;
+        foreach (MergePlan plan in plans)
+        {
+            MergePlan rest = Settle(target, plan);
+            if (rest.Count > 0)
+            {
+                plans[left++] = rest;
+            }
+        }
+
+        return left;
+    }
+
+    private void FailAll(RegisteredTarget target, ReadOnlySpan<MergePlan> plans)
+    {
+        foreach (MergePlan plan in plans)
         {
             FailPages(target, plan.Start, plan.Count, NotMergedReason.TargetBusy);
         }
-
-        _planCount = 0;
-        _planPages = 0;
     }
 
     /// <summary>Gives the pages of an executed plan their new words.</summary>
@@ -197,7 +265,7 @@ internal sealed class Executor(EngineState state, Matcher matcher)
                 FailPages(target, failing, left, ReasonOf(plan.Outcome));
                 return default;
             case PlanOutcome.Vanished:
-                Vanished(target, failing);
+                Vanished(target, failing, plan.Kind);
                 return Rest(plan, plan.DonePages + 1);
             default:
                 FailPages(target, failing, 1, ReasonOf(plan.Outcome));
@@ -212,7 +280,7 @@ internal sealed class Executor(EngineState state, Matcher matcher)
         {
             uint id = target.Pages.IdOf(plan.Start + i);
             target.Pages.Change(
-                ref state.Pages[id], zero ? PageWord.Zeroed() : PageWord.Merged(plan.Slot + i));
+                ref _state.Pages[id], zero ? PageWord.Zeroed() : PageWord.Merged(plan.Slot + i));
         }
 
         if (zero)
@@ -230,7 +298,7 @@ internal sealed class Executor(EngineState state, Matcher matcher)
         for (ulong page = first; page < first + count; page++)
         {
             uint id = target.Pages.IdOf(page);
-            var word = new PageWord(state.Pages[id]);
+            var word = new PageWord(_state.Pages[id]);
             target.Pages.Fail(id, reason, word.Attempts + 1, word.IsBroken);
         }
     }
@@ -240,15 +308,16 @@ internal sealed class Executor(EngineState state, Matcher matcher)
     /// our hearing of it, or an earlier daemon merged and a write broke it. The second is tried before the first is
     /// believed.
     /// </summary>
-    private void Vanished(RegisteredTarget target, ulong page)
+    private void Vanished(RegisteredTarget target, ulong page, PlanKind kind)
     {
         uint id = target.Pages.IdOf(page);
-        ref ulong word = ref state.Pages[id];
+        ref ulong word = ref _state.Pages[id];
         var old = new PageWord(word);
-        if (old.Attempts < VanishedMax)
+        // A zero page in a mapping of the store is what a machine cannot put right by itself.
+        if (old.Attempts < VanishedMax || (kind == PlanKind.Zero && !old.IsBroken))
         {
             target.Pages.Fail(id, NotMergedReason.ContentChanged, old.Attempts + 1, !old.IsBroken);
-            state.SecondGuesses++;
+            _state.SecondGuesses++;
         }
         else
         {

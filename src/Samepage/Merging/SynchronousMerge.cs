@@ -11,14 +11,20 @@ internal sealed class SynchronousMerge(
     // Memory that changes faster than it is merged would keep it going for ever.
     private const int RoundsMax = 8;
 
-    // Planned pages at which plans are executed. Store pages exist beside the private ones until then, so this
-    // bounds the memory a merge needs before it gives any back: 64 MiB.
-    private const long PlannedMax = 16384;
+    // Planned pages at which plans are started. While they are carried out the next ones are looked for, so as many
+    // again may be under way: store pages exist beside the private ones until then, and this bounds the memory a
+    // merge needs before it gives any back (32 MiB). Small enough that what was read and written is still in the
+    // processor's cache when the target compares it; large enough that windows are full.
+    private const long PlannedMaxDefault = 4096;
 
     // Pages between two reports of progress.
     private const long ReportPages = 16384;
 
     private readonly List<PageRange> _added = [];
+
+    /// <summary>Planned pages at which plans are started.</summary>
+    public long PlannedMax { get; set; } = PlannedMaxDefault;
+
     private IProgress<EngineProgress>? _progress;
     private long _total;
     private long _before;
@@ -59,6 +65,7 @@ internal sealed class SynchronousMerge(
         _total = targets.Sum(target => target.RegisteredPages);
         _before = 0;
         _reported = 0;
+        executor.BeginRound();
         foreach (RegisteredTarget target in targets)
         {
             if (cancel.IsCancellationRequested)
@@ -66,6 +73,8 @@ internal sealed class SynchronousMerge(
                 return;
             }
 
+            // Its regions are looked at anew and its pages may be forgotten.
+            state.UnderWay.Complete();
             if (target.Target.IsAlive)
             {
                 Round(target, round);
@@ -97,12 +106,12 @@ internal sealed class SynchronousMerge(
         bool done = false;
         while (!done)
         {
-            budget.Piece(PlannedMax / 4);
+            budget.Piece(Math.Max(1, PlannedMax / 4));
             done = piece() || budget.IsCancelled;
             Report("scan", _before + Position(target), always: false);
-            if (state.Targets.Sum(each => each.Pages.PlannedCount) >= PlannedMax)
+            if (state.Targets.Sum(each => each.Pages.PlannedCount) - state.UnderWay.Pages >= PlannedMax)
             {
-                executor.Flush();
+                executor.Start();
             }
         }
     }

@@ -44,6 +44,9 @@ internal sealed class EngineState
 
     public List<RegisteredTarget> Targets { get; } = [];
 
+    /// <summary>Plans that are being carried out.</summary>
+    public UnderWay UnderWay { get; } = new();
+
     public long PagesScanned { get; set; }
 
     public long FullScans { get; set; }

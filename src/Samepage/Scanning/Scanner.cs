@@ -11,6 +11,9 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
     // takes few calls, and a busy one cannot hold a wake-up for long.
     private const ulong WindowPages = 1 << 18;
 
+    // Pages that are walked over in a tenth of a millisecond or two.
+    private const ulong ShortWalkPages = 1 << 12;
+
     // Attempts after which a page that cannot be merged is tried again no more seldom.
     private const int AttemptsMax = 6;
 
@@ -149,8 +152,9 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
 
     /// <summary>Asks the machine for changed pages of the next window.</summary>
     /// <returns>True when there are some.</returns>
-    private static bool List(RegisteredTarget target, ScanCursor cursor)
+    private bool List(RegisteredTarget target, ScanCursor cursor)
     {
+
         PageRange span = target.Spans[cursor.Span];
         if (cursor.Page <= span.Start)
         {
@@ -160,6 +164,13 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
 
         ulong page = cursor.Page;
         ulong end = span.End - page > cursor.Window ? page + cursor.Window : span.End;
+        if (end - page > ShortWalkPages)
+        {
+            // A walk over page tables holds the lock that a stop window needs to change mappings: the target would
+            // stand still for as long as the walk takes.
+            state.UnderWay.CompleteIn(target);
+        }
+
         int runs = target.Target.Scan(ref page, end, cursor.Room);
         Invariant.Check(page >= cursor.Page && page <= end && runs >= 0);
         bool stuck = page == cursor.Page && runs == 0;
@@ -203,6 +214,11 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
     {
         TargetPages pages = target.Pages;
         uint id = batch.IdAt(index);
+        if (new PageWord(state.Pages[id]).State == PageState.Planned)
+        {
+            state.UnderWay.Complete();
+        }
+
         ref ulong word = ref state.Pages[id];
         var old = new PageWord(word);
         // A merged page is listed when a write has broken its sharing. It lies in a mapping of the store from now on,

@@ -22,6 +22,7 @@ internal sealed class RandomRun(int seed)
     private readonly MemoryMachine _machine = new();
     private World _world = null!;
     private ulong _nextAddress = World.Base;
+    private int? _startAfter;
 
     public List<string> Log { get; } = [];
 
@@ -29,10 +30,27 @@ internal sealed class RandomRun(int seed)
 
     private List<MemoryProcess> Alive => [.. _machine.Processes.Where(process => process.IsAlive)];
 
+    /// <summary>Plans that were carried out while the engine went on.</summary>
+    public int CarriedOutBeside => _machine.Processes.Sum(process => process.CarriedOutBeside);
+
+    /// <summary>Plans are carried out beside the engine, and programs write while it scans.</summary>
+    public void WorkBeside()
+    {
+        _machine.Beside = new Random(seed);
+        _machine.Meanwhile = () =>
+        {
+            if (Alive.Count > 0)
+            {
+                Write(Alive[_random.Next(Alive.Count)]);
+            }
+        };
+        _startAfter = _random.Next(1, 300);
+    }
+
     /// <summary>Runs, checking after each action and everything at the end.</summary>
     public void Go(int actions)
     {
-        _world = new World(_machine, (ulong)seed);
+        NewWorld((ulong)seed);
         for (int i = 0; i < actions; i++)
         {
             Act();
@@ -40,6 +58,7 @@ internal sealed class RandomRun(int seed)
         }
 
         _machine.ClearFaults();
+        _machine.Meanwhile = null;
         _world.Set("max_kernel_pages", "0");
         _world.Set("use_zero_pages", "1");
         _world.Set("run", "1");
@@ -77,6 +96,12 @@ internal sealed class RandomRun(int seed)
         }
 
         return false;
+    }
+
+    private void NewWorld(ulong engineSeed)
+    {
+        _world = new World(_machine, engineSeed);
+        _world.Engine.PagesStartedAtOnce = _startAfter ?? _world.Engine.PagesStartedAtOnce;
     }
 
     private void Act()
@@ -231,7 +256,7 @@ internal sealed class RandomRun(int seed)
             _machine.ReopenStore(domain);
         }
 
-        _world = new World(_machine, (ulong)_random.Next());
+        NewWorld((ulong)_random.Next());
         foreach ((MemoryProcess process, string domain) in left)
         {
             process.ForgetTracking();

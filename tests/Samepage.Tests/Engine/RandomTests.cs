@@ -11,21 +11,44 @@ namespace Samepage.Tests;
 public class RandomTests(ITestOutputHelper output)
 {
     private const int Seeds = 300;
+    private const int SeedsBeside = 150;
     private const int Actions = 250;
 
     [Fact]
     public void WhateverHappensEveryProcessReadsWhatItWroteAndInTheEndAllEqualPagesAreMerged()
     {
+        ForEachSeed(Seeds, seed => new RandomRun(seed), _ => { });
+    }
+
+    [Fact]
+    public void ItIsTheSameWhilePlansAreCarriedOutBesideTheEngine()
+    {
+        int beside = 0;
+        ForEachSeed(
+            SeedsBeside,
+            seed =>
+            {
+                var run = new RandomRun(seed);
+                run.WorkBeside();
+                return run;
+            },
+            run => beside += run.CarriedOutBeside);
+        Assert.True(beside > 100, $"only {beside} plans were carried out beside the engine");
+    }
+
+    private void ForEachSeed(int seeds, Func<int, RandomRun> make, Action<RandomRun> done)
+    {
         // One seed alone: SAMEPAGE_SEED=123 ... --filter-method "*WhateverHappens*"
         string? only = Environment.GetEnvironmentVariable("SAMEPAGE_SEED");
         int first = only is null ? 1 : int.Parse(only, CultureInfo.InvariantCulture);
-        int last = only is null ? Seeds : first;
+        int last = only is null ? seeds : first;
         for (int seed = first; seed <= last; seed++)
         {
-            var run = new RandomRun(seed);
+            RandomRun run = make(seed);
             try
             {
                 run.Go(Actions);
+                done(run);
             }
             catch (Exception e) when (e is not OperationCanceledException)
             {

@@ -23,6 +23,12 @@ public sealed class MemoryMachine : IMachine
     /// <summary>CPU time for one page read, and a 512th of it for one walked over.</summary>
     public TimeSpan CpuPerPage { get; set; } = TimeSpan.FromTicks(10);
 
+    /// <summary>Not null: plans are carried out beside the engine, and this decides when.</summary>
+    public Random? Beside { get; set; }
+
+    /// <summary>What programs do while the engine looks at memory; only with <see cref="Beside"/>.</summary>
+    public Action? Meanwhile { get; set; }
+
     public IReadOnlyList<MemoryProcess> Processes => _processes;
 
     public MemoryStore OpenStore(string domain)

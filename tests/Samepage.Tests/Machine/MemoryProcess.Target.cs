@@ -26,6 +26,7 @@ public sealed partial class MemoryProcess
 
     public bool RefreshRegions(bool force)
     {
+        Demand(_started is null, nameof(RefreshRegions));
         if (!_regionsChanged)
         {
             return false;
@@ -51,6 +52,7 @@ public sealed partial class MemoryProcess
     public int Scan(ref ulong cursor, ulong end, Span<PageRange> runs)
     {
         Scans++;
+        TimePasses();
         int count = 0;
         if (!IsAlive)
         {
@@ -134,6 +136,7 @@ public sealed partial class MemoryProcess
     public int Read(ReadOnlySpan<PageRange> pages, Span<byte> destination)
     {
         int read = 0;
+        TimePasses();
         foreach (PageRange range in pages)
         {
             foreach (ulong page in PagesOf(range))
@@ -164,6 +167,7 @@ public sealed partial class MemoryProcess
     public void Execute(IPageStore store, Span<MergePlan> plans)
     {
         Executions++;
+        Demand(_started is null, nameof(Execute));
         CheckOrder(plans);
         if (IsAlive && machine.Fires(MemoryFault.TargetExits, Pid))
         {
@@ -231,11 +235,14 @@ public sealed partial class MemoryProcess
             return PlanOutcome.Vanished;
         }
 
-        // As on the live machine: a page in a mapping of the other kind is not the page that was meant.
+        // As on the live machine: the engine cannot always know whether the page lies in a mapping of the store.
         if (entry.InStoreMapping != (plan.Kind == PlanKind.Reshare))
         {
             WrongKinds++;
-            return PlanOutcome.Vanished;
+            if (plan.Kind == PlanKind.Zero)
+            {
+                return PlanOutcome.Vanished;
+            }
         }
 
         bool zero = plan.Kind == PlanKind.Zero;
@@ -270,7 +277,7 @@ public sealed partial class MemoryProcess
 
     private PlanOutcome FaultAt(ulong page)
     {
-        if (machine.Fires(MemoryFault.WrittenBeforeExecute, Pid, page))
+        if (IsMapped(page) && machine.Fires(MemoryFault.WrittenBeforeExecute, Pid, page))
         {
             Write(page, 0xBAD0_0000_0000_0000 + page);
         }

@@ -132,6 +132,8 @@ public sealed partial class MemoryProcess(MemoryMachine machine, int pid) : ITar
         for (int i = 0; i < entries.Length; i++)
         {
             At(to + (ulong)i) = entries[i];
+            // Never listed at that address.
+            At(to + (ulong)i).Changed |= entries[i].Backing == Backing.Anonymous;
             entries[i].Store?.CountMapping(entries[i].Slot, 1);
         }
     }
