@@ -55,6 +55,15 @@ internal static class DetachedProcess
     /// <summary>Collects the exit status of a child, so that it does not stay as a zombie.</summary>
     internal static unsafe bool Reap(int pid) => waitpid(pid, null, WNOHANG) == pid;
 
+    /// <summary>Kills a child that was not collected yet, so its number is its own, and collects it.</summary>
+    internal static unsafe void End(int pid)
+    {
+        const int SIGKILL = 9;
+        _ = kill(pid, SIGKILL);
+        // SAFETY: no status is asked for.
+        _ = waitpid(pid, null, 0);
+    }
+
     private static unsafe void CloseOthers(byte* actions)
     {
         try

@@ -140,6 +140,9 @@ internal static unsafe partial class KeeperNative
     internal static partial int setpriority(int which, int who, int nice);
 
     [LibraryImport("libc", SetLastError = true)]
+    internal static partial int kill(int pid, int signal);
+
+    [LibraryImport("libc", SetLastError = true)]
     internal static partial int waitpid(int pid, int* status, int options);
 
     [LibraryImport("libc")]
