@@ -77,20 +77,26 @@ public sealed partial class Engine
     /// <param name="knobs">Its settings.</param>
     /// <param name="seed">Seed of the page digests; secret, so that no target can craft collisions.</param>
     public Engine(IMachine machine, Knobs knobs, ulong seed)
+        : this(machine, knobs, seed, SamplingOptions.Default)
+    {
+    }
+
+    internal Engine(IMachine machine, Knobs knobs, ulong seed, SamplingOptions sampling)
     {
         ArgumentNullException.ThrowIfNull(machine);
         ArgumentNullException.ThrowIfNull(knobs);
         Knobs = knobs;
-        _state = new EngineState(machine, knobs, seed);
+        _state = new EngineState(machine, knobs, seed, sampling);
         _budget = new WakeBudget(machine);
         _pacer = new Pacer(machine, knobs);
         _shared = new SharedPages(_state);
         var batch = new PageBatch();
         var matcher = new Matcher(_state, batch);
-        var scanner = new Scanner(_state, matcher, batch);
+        var sampler = new Sampler(_state);
+        var scanner = new Scanner(_state, matcher, batch, sampler);
         _executor = new Executor(_state, matcher);
         _pass = new BackgroundPass(_state, scanner, _shared);
-        _merge = new SynchronousMerge(_state, scanner, _executor, _shared, _budget);
+        _merge = new SynchronousMerge(_state, scanner, sampler, _executor, _shared, _budget);
         _unmerger = new Unmerger(_state);
         _reclaimer = new Reclaimer(_state);
         _audited = machine.Clock.GetTimestamp();
@@ -139,6 +145,10 @@ public sealed partial class Engine
         target.Forget();
         _state.Remove(target);
         _state.TrimUnstable(atOnce: true);
+        if (_state.Targets.Count == 0)
+        {
+            _state.Samples.Forget();
+        }
     }
 
     /// <summary>One wake-up of background scanning, as the knobs pace it.</summary>

@@ -49,6 +49,8 @@ internal sealed partial class MergeProgram
         _undoMap = _b.NewLabel();
         _convert = _b.NewLabel();
         _advise = _b.NewLabel();
+        _sample = _b.NewLabel();
+        _sampleFault = _b.NewLabel();
     }
 
     /// <summary>Position-independent machine code.</summary>
@@ -57,7 +59,8 @@ internal sealed partial class MergeProgram
     /// <summary>Offset where a borrowed thread starts.</summary>
     public required int Entry { get; init; }
 
-    /// <summary>Offset where it goes on after a fault of the program itself (a store page the host could not supply).</summary>
+    /// <summary>Offset where it goes on after a fault of the program itself (a store page the host could not supply, a page to
+    /// be sampled that is not to be read).</summary>
     public required int FaultEntry { get; init; }
 
     /// <summary>Offset of the routine that compares a run with the store: tests replace it to see damage noticed.</summary>
@@ -90,6 +93,7 @@ internal sealed partial class MergeProgram
         p.EmitCompareStore();
         p.EmitMoveBack();
         p.EmitOpenGate();
+        p.EmitSample();
         p.EmitFault();
         Span<int> offsets = stackalloc int[3];
         byte[] code = p._b.Assemble(0, [p._entry, p._fault, p._compareStore], offsets);
@@ -128,7 +132,7 @@ internal sealed partial class MergeProgram
         C.mov(eax, __dword_ptr[r12 + Op.Kind]);
         foreach ((uint kind, Label code) in new[]
             { (Op.KindShare, _share), (Op.KindZero, _zero), (Op.KindReshare, _reshare),
-              (Op.KindConvert, _convert), (Op.KindCall, _call) })
+              (Op.KindConvert, _convert), (Op.KindCall, _call), (Op.KindSample, _sample) })
         {
             C.cmp(eax, (int)kind);
             C.je(code);

@@ -98,6 +98,35 @@ internal sealed class DigestIndex
         }
     }
 
+    /// <summary>Adds a pair unless another id has that key already. As <see cref="Add"/> otherwise.</summary>
+    /// <param name="key">The key.</param>
+    /// <param name="id">The id; it has no key yet.</param>
+    /// <param name="other">The id that has the key.</param>
+    /// <returns>True when it was added; false when there is another.</returns>
+    public bool TryAddFirst(ulong key, uint id, out uint other)
+    {
+        ArgumentOutOfRangeException.ThrowIfZero(key);
+        var hash = new IndexHash(key);
+        while (true)
+        {
+            var segment = _directory[hash.Segment(_depth)];
+            if (segment.TryFindFirst(key, hash, _keys, out other, out var free))
+            {
+                return false;
+            }
+
+            if (!segment.HasNoRoomAt(free))
+            {
+                var before = segment.Count;
+                segment.Put(free, hash, id);
+                Count += segment.Count - before;
+                return true;
+            }
+
+            Rebuild(segment, hash);
+        }
+    }
+
     /// <summary>Takes a pair out.</summary>
     /// <returns>True when there was an entry to take out.</returns>
     public bool Remove(ulong key, uint id)

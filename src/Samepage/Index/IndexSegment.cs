@@ -75,6 +75,28 @@ internal sealed class IndexSegment
         return found;
     }
 
+    /// <summary>An id whose key is <paramref name="key"/> now.</summary>
+    /// <param name="key">The key.</param>
+    /// <param name="hash">Its hash.</param>
+    /// <param name="keys">Tells the keys of the ids.</param>
+    /// <param name="id">The id, when there is one.</param>
+    /// <param name="free">Where another may go, when there is none.</param>
+    public bool TryFindFirst(ulong key, IndexHash hash, IDigestKeys keys, out uint id, out int free)
+    {
+        var walk = new Walk(this, hash);
+        while (walk.Next(out var place))
+        {
+            if (keys.KeyOf(_ids[place]) == key)
+            {
+                (id, free) = (_ids[place], -1);
+                return true;
+            }
+        }
+
+        (id, free) = (0, walk.FirstFree);
+        return false;
+    }
+
     /// <summary>Whether the id is there, how many have the same tag, and where another may go.</summary>
     public Slot Look(IndexHash hash, uint id)
     {

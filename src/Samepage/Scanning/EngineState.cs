@@ -12,7 +12,7 @@ internal sealed class EngineState
     private int _mappingsMax;
     private int _passesTooLarge;
 
-    public EngineState(IMachine machine, Knobs knobs, ulong seed)
+    public EngineState(IMachine machine, Knobs knobs, ulong seed, SamplingOptions sampling)
     {
         Machine = machine;
         Knobs = knobs;
@@ -20,6 +20,7 @@ internal sealed class EngineState
         Digester = PageDigester.Create(seed);
         ZeroKey = PageKey.Of(Digester.Digest(new byte[PageSize.Bytes]));
         Unstable = new DigestIndex(Pages, 0);
+        Samples = new Samples(this, PageSampler.Create(seed), sampling);
     }
 
     public IMachine Machine { get; }
@@ -39,6 +40,9 @@ internal sealed class EngineState
     /// page another word.
     /// </summary>
     public DigestIndex Unstable { get; private set; }
+
+    /// <summary>Which samples belong to pages that were read.</summary>
+    public Samples Samples { get; }
 
     public List<MergeDomain> Domains { get; } = [];
 
@@ -78,7 +82,7 @@ internal sealed class EngineState
     {
         get
         {
-            long bytes = Pages.Bytes + Unstable.Bytes + (_byIndex.Length * 8L);
+            long bytes = Pages.Bytes + Unstable.Bytes + Samples.Bytes + (_byIndex.Length * 8L);
             foreach (MergeDomain domain in Domains)
             {
                 bytes += domain.Bytes;
@@ -155,10 +159,11 @@ internal sealed class EngineState
         _mappingsMax = Knobs.MappingsMax;
     }
 
-    /// <summary>No page is a candidate any more.</summary>
+    /// <summary>No page is a candidate, and of none the sample is known any more.</summary>
     public void ClearUnstable()
     {
         Unstable = new DigestIndex(Pages, 0);
+        Samples.Forget();
         _passesTooLarge = 0;
     }
 
@@ -170,7 +175,7 @@ internal sealed class EngineState
         long live = 0;
         foreach (RegisteredTarget target in Targets)
         {
-            live += target.Pages.CountOf(PageState.Candidate);
+            live += target.Pages.Unshared;
         }
 
         bool tooLarge = Unstable.Bytes > (live * BytesPerEntryMax) + SpareBytes;
@@ -197,10 +202,10 @@ internal sealed class EngineState
         ReadOnlySpan<ulong> words = Pages.Words(chunk);
         for (int i = 0; i < words.Length; i++)
         {
-            var word = new PageWord(words[i]);
-            if (word.State == PageState.Candidate)
+            ulong key = new PageWord(words[i]).TreeKey;
+            if (key != 0)
             {
-                Unstable.Add(word.Key, (chunk << PageTable.ChunkShift) + (uint)i);
+                Unstable.Add(key, (chunk << PageTable.ChunkShift) + (uint)i);
             }
         }
     }

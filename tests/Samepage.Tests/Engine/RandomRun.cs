@@ -19,6 +19,9 @@ internal sealed class RandomRun(int seed)
     ];
 
     private readonly Random _random = new(seed);
+
+    // Its own, so that every run does the same with sampling and without.
+    private readonly Random _samplingEnds = new(seed);
     private readonly MemoryMachine _machine = new();
     private World _world = null!;
     private ulong _nextAddress = World.Base;
@@ -27,14 +30,22 @@ internal sealed class RandomRun(int seed)
 
     public MemoryFault Mutant { get; init; }
 
+    /// <summary>How pages are sampled; by default all of them in every second run.</summary>
+    public SamplingOptions Sampling { get; init; } = new() { PagesMin = seed % 2 };
+
     private List<MemoryProcess> Alive => [.. _machine.Processes.Where(process => process.IsAlive)];
 
     /// <summary>Runs, checking after each action and everything at the end.</summary>
     public void Go(int actions)
     {
-        _world = new World(_machine, (ulong)seed);
+        _world = new World(_machine, (ulong)seed, Sampling);
         for (int i = 0; i < actions; i++)
         {
+            if (_samplingEnds.Next(10) == 0)
+            {
+                _machine.Inject(MemoryFault.SamplingEnds, times: 1);
+            }
+
             Act();
             Assert.Empty(_machine.Check());
         }
@@ -57,7 +68,7 @@ internal sealed class RandomRun(int seed)
     /// <summary>Runs until the checker finds something wrong.</summary>
     public bool Finds()
     {
-        _world = new World(_machine, (ulong)seed);
+        _world = new World(_machine, (ulong)seed, Sampling);
         for (int i = 0; i < 250; i++)
         {
             _machine.Inject(Mutant);
@@ -231,7 +242,7 @@ internal sealed class RandomRun(int seed)
             _machine.ReopenStore(domain);
         }
 
-        _world = new World(_machine, (ulong)_random.Next());
+        _world = new World(_machine, (ulong)_random.Next(), Sampling);
         foreach ((MemoryProcess process, string domain) in left)
         {
             process.ForgetTracking();
