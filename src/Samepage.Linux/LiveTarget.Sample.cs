@@ -13,6 +13,9 @@ public sealed partial class LiveTarget
     // What fits the time a batch may take; learned.
     private int _sampleWindowPages = SampleLimits.Pages;
 
+    /// <summary>Windows in which pages were sampled, and those of them that met a page that was not to be read.</summary>
+    internal (long All, long Faulted) SampleWindows { get; private set; }
+
     /// <inheritdoc/>
     public int Sample(ReadOnlySpan<PageRange> pages, PageSampler sampler, Span<ulong> samples)
     {
@@ -66,6 +69,8 @@ public sealed partial class LiveTarget
             {
                 _machine.StopTimes.Add(result.StoppedNanoseconds);
                 LearnSampling(pages, result);
+                bool faulted = _control.Status(operation) != OpLayout.StatusDone;
+                SampleWindows = (SampleWindows.All + 1, SampleWindows.Faulted + (faulted ? 1 : 0));
                 return (int)Math.Min(_control.DoneBytes(operation), (ulong)pages);
             }
 

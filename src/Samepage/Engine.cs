@@ -42,8 +42,13 @@ namespace Samepage;
 //   7. Audit. What a target does to merged pages without a write (MADV_DONTNEED, mremap, munmap) shows only in its page
 //      tables, so these are compared with the words a few pages at a time. (SharedPages)
 //
+//   8. Samples. Of unique memory nothing has to be read but enough to see that it is unique. A synchronous merge has the
+//      machine hash two secret lines of each listed page where it lies; a page whose sample nobody else has is remembered by
+//      it and not read. It is read when another page turns up with the same sample. (Sampler, Samples, ITarget.Sample)
+//
 // The life of a page, in its word (PageWord): Unknown -> listed: Fresh -> one pass later: Candidate, or Planned ->
-// executed: Merged, or Zeroed, or Unmergeable with a reason -> written: listed again: Fresh, now broken.
+// executed: Merged, or Zeroed, or Unmergeable with a reason -> written: listed again: Fresh, now broken. A synchronous merge
+// has Sampled before Candidate.
 //
 // A synchronous merge (Merge) skips the second visit of technique 1 and decides while the bytes are at hand.
 

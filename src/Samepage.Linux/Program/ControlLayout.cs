@@ -79,7 +79,7 @@ internal static class ControlLayout
     public const int CodeBytes = 0x4000;
     public const int Stubs = 0x5C000;
 
-    // Sampling (MergeProgram.Sample.cs); how many of each: SampleLimits.
+    // Sampling (MergeProgram.Sample.cs), writable in the target again; how many of each: SampleLimits.
     public const int SampleKey = 0x9C000;
     public const int SampleOffsets = 0x9C100;
     public const int SampleActions = 0x9C200;

@@ -21,7 +21,7 @@ internal sealed partial class MergeProgram
 
     private const int SIGBUS = 7, SIGSEGV = 11;
 
-    private Label _sample, _sampleFault;
+    private Label _sample, _sampleFault, _sampleEnded;
 
     /// <summary>
     /// Start: number of runs. While it runs: rbx = pages done, r15 = run, rsi = page, rdi = pages left of the run, r10
@@ -83,6 +83,7 @@ internal sealed partial class MergeProgram
 
         _b.Place(ref _sampleFault);
         EachAction((signal, saved) => _b.Syscall(SYS_rt_sigaction, signal, Operand.AddressOf(Head(saved)), 0, 8));
+        _b.Place(ref _sampleEnded);
         C.mov(Field(Op.DoneBytes), rbx);
         C.jmp(_opDone);
     }

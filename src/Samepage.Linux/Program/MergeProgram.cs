@@ -51,6 +51,7 @@ internal sealed partial class MergeProgram
         _advise = _b.NewLabel();
         _sample = _b.NewLabel();
         _sampleFault = _b.NewLabel();
+        _sampleEnded = _b.NewLabel();
     }
 
     /// <summary>Position-independent machine code.</summary>
@@ -66,6 +67,10 @@ internal sealed partial class MergeProgram
     /// <summary>Offset of the routine that compares a run with the store: tests replace it to see damage noticed.</summary>
     public required int CompareEntry { get; init; }
 
+    /// <summary>Offset of what puts the program's own signal actions back after a fault in a sample, and of what follows: tests
+    /// leave it out to see damage noticed.</summary>
+    public required (int Restore, int After) SampleFault { get; init; }
+
     private static readonly Lazy<MergeProgram> Instance = new(Build);
 
     /// <summary>The assembled program.</summary>
@@ -79,7 +84,7 @@ internal sealed partial class MergeProgram
 
     private static MergeProgram Build()
     {
-        var p = new MergeProgram { Code = [], Entry = 0, FaultEntry = 0, CompareEntry = 0 };
+        var p = new MergeProgram { Code = [], Entry = 0, FaultEntry = 0, CompareEntry = 0, SampleFault = default };
         p.EmitDispatch();
         p.EmitFinish();
         p.EmitCall();
@@ -95,14 +100,21 @@ internal sealed partial class MergeProgram
         p.EmitOpenGate();
         p.EmitSample();
         p.EmitFault();
-        Span<int> offsets = stackalloc int[3];
-        byte[] code = p._b.Assemble(0, [p._entry, p._fault, p._compareStore], offsets);
+        Span<int> offsets = stackalloc int[5];
+        byte[] code = p._b.Assemble(0, [p._entry, p._fault, p._compareStore, p._sampleFault, p._sampleEnded], offsets);
         if (code.Length > Ctl.CodeBytes)
         {
             throw new InvalidOperationException($"the merge program has {code.Length} bytes, room is for {Ctl.CodeBytes}");
         }
 
-        return new MergeProgram { Code = code, Entry = offsets[0], FaultEntry = offsets[1], CompareEntry = offsets[2] };
+        return new MergeProgram
+        {
+            Code = code,
+            Entry = offsets[0],
+            FaultEntry = offsets[1],
+            CompareEntry = offsets[2],
+            SampleFault = (offsets[3], offsets[4]),
+        };
     }
 
     private void JumpIfOwnerDied(Label target)
