@@ -23,7 +23,7 @@ internal sealed class IndexSegment
 
     // Load after growing and load at which it grows. Together with 5 bytes per place: 5.7 to 7.6 bytes per entry.
     private const double FreshLoad = 0.66;
-    private const double FullLoad = 0.875;
+    public const double FullLoad = 0.875;
 
     private readonly byte[] _tags;
     private readonly uint[] _ids;
@@ -73,6 +73,13 @@ internal sealed class IndexSegment
         }
 
         return found;
+    }
+
+    /// <summary>Reads the first group of a search.</summary>
+    public uint Touch(IndexHash hash)
+    {
+        var place = hash.Group(Groups) * PlacesPerGroup;
+        return _tags[place] + _ids[place] + _ids[place + PlacesPerGroup - 1];
     }
 
     /// <summary>An id whose key is <paramref name="key"/> now.</summary>

@@ -160,6 +160,13 @@ internal sealed class TargetPages(PageTable table, MergeDomain domain, int index
         word = value.Bits;
     }
 
+    /// <summary>That many words of Unknown pages were given the state Sampled.</summary>
+    public void CountSampled(int pages)
+    {
+        _counts[(int)PageState.Unknown] -= pages;
+        _counts[(int)PageState.Sampled] += pages;
+    }
+
     /// <summary>Gives a word another value; a slot it was mapped from (or planned to be) loses a mapping.</summary>
     public void Leave(ref ulong word, PageWord value)
     {

@@ -8,6 +8,11 @@ internal sealed class EngineState
     private const long SpareBytes = 256 << 10;
     private const int TrimAfterPasses = 16;
 
+    private const long RoomMadeMin = 4096;
+
+    // An index is made with its places two thirds full; here it is known how many come, so it may be a little fuller.
+    private const double FillFactor = 0.82;
+
     private RegisteredTarget?[] _byIndex = [];
     private int _mappingsMax;
     private int _passesTooLarge;
@@ -167,6 +172,26 @@ internal sealed class EngineState
         _passesTooLarge = 0;
     }
 
+    /// <summary>
+    /// That many pages are about to enter the unstable tree. If they are many, it is made anew with room for them: growing by
+    /// itself it would move each entry some four times.
+    /// </summary>
+    public void MakeRoom(long more)
+    {
+        if (more < RoomMadeMin || Unstable.Count + more <= Unstable.Room)
+        {
+            return;
+        }
+
+        // Those that are in it already, and written since, take no more room than before.
+        long live = Targets.Sum(target => target.Pages.Unshared);
+        more = Math.Min(more, Targets.Sum(target => target.RegisteredPages) - live);
+        if (more > live / 4 && live + more > Unstable.Room)
+        {
+            MakeUnstable((long)((live + more) * FillFactor));
+        }
+    }
+
     /// <summary>Makes the unstable tree anew when it is far too large for what is in it.</summary>
     /// <param name="atOnce">False: at the end of a pass. Only if it has been so for a while: pages that change
     /// leave the tree and come back.</param>
@@ -186,8 +211,12 @@ internal sealed class EngineState
         }
 
         _passesTooLarge = 0;
+        MakeUnstable(live);
+    }
 
-        Unstable = new DigestIndex(Pages, live);
+    private void MakeUnstable(long capacity)
+    {
+        Unstable = new DigestIndex(Pages, capacity);
         foreach (RegisteredTarget target in Targets)
         {
             foreach (uint chunk in target.Pages.SortedChunks())

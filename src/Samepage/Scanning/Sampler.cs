@@ -11,8 +11,14 @@ internal sealed class Sampler(EngineState state)
 
     private const int RangesMax = 256;
 
+    private const int TouchedAhead = 16;
+
+    // Pages the tree is made ready for at once: 64 MiB of entries.
+    private const ulong RoomPagesMax = 10_000_000;
+
     private readonly List<PageRange> _ranges = new(RangesMax);
     private ulong[] _samples = [];
+    private uint _touched;
 
     /// <summary>Samples the next piece of what is listed.</summary>
     /// <returns>False when it is not worth it, or cannot be done: the pages are to be read.</returns>
@@ -29,6 +35,7 @@ internal sealed class Sampler(EngineState state)
             _samples = GC.AllocateUninitializedArray<ulong>(PiecePages);
         }
 
+        state.MakeRoom((long)cursor.Listed(RoomPagesMax));
         int taken = TakePiece(target, cursor, out int toSample);
         budget.Spend(taken);
         state.PagesScanned += taken;
@@ -149,12 +156,17 @@ internal sealed class Sampler(EngineState state)
         Samples known = state.Samples;
         DigestIndex tree = state.Unstable;
         Span<ulong> words = WordsOf(first, samples.Length);
+        int fresh = 0;
         for (int i = 0; i < samples.Length; i++)
         {
+            if (i % TouchedAhead == 0)
+            {
+                Touch(tree, words[i..], samples[i..]);
+            }
+
             uint id = first + (uint)i;
-            var old = new PageWord(words[i]);
             ulong key = Samples.KeyOf(samples[i]);
-            if (old.State == PageState.Sampled && old.TreeKey == key)
+            if (words[i] != 0 && Leave(pages, tree, ref words[i], id, key))
             {
                 continue;
             }
@@ -162,26 +174,17 @@ internal sealed class Sampler(EngineState state)
             if (samples[i] == 0)
             {
                 pages.Unread.Add(id);
-                continue;
             }
-
-            if (known.IsContested(key))
+            else if (known.IsContested(key))
             {
                 // A stranger that was taken for a member: reading the two together keeps runs in one piece.
                 known.ReadSampled(key, id);
                 pages.Unread.Add(id);
-                continue;
             }
-
-            if (old.TreeKey != 0)
+            else if (tree.TryAddFirst(key, id, out uint other))
             {
-                tree.Remove(old.TreeKey, id);
-                pages.Change(ref words[i], PageWord.Unknown(old.IsBroken));
-            }
-
-            if (tree.TryAddFirst(key, id, out uint other))
-            {
-                pages.Change(ref words[i], PageWord.Sampled(key, old.IsBroken));
+                words[i] = PageWord.Sampled(key, false).Bits;
+                fresh++;
             }
             else
             {
@@ -190,6 +193,41 @@ internal sealed class Sampler(EngineState state)
                 pages.Unread.Add(id);
             }
         }
+
+        pages.CountSampled(fresh);
+    }
+
+    // Where entries lie has nothing to do with where pages lie: without this each page would wait for memory twice.
+    private void Touch(DigestIndex tree, ReadOnlySpan<ulong> words, ReadOnlySpan<ulong> samples)
+    {
+        for (int i = 0; i < samples.Length && i < TouchedAhead; i++)
+        {
+            _touched += tree.Touch(Samples.KeyOf(samples[i]));
+            ulong old = new PageWord(words[i]).TreeKey;
+            if (old != 0)
+            {
+                _touched += tree.Touch(old);
+            }
+        }
+    }
+
+    /// <summary>Takes a page that is known out of what it was. None of them lies in a mapping of the store.</summary>
+    /// <returns>True when it is to stay what it is.</returns>
+    private static bool Leave(TargetPages pages, DigestIndex tree, ref ulong word, uint id, ulong key)
+    {
+        ulong old = new PageWord(word).TreeKey;
+        if (old == key)
+        {
+            return true;
+        }
+
+        if (old != 0)
+        {
+            tree.Remove(old, id);
+        }
+
+        pages.Change(ref word, PageWord.Unknown(false));
+        return false;
     }
 
     private Span<ulong> WordsOf(uint id, int count) =>
