@@ -42,8 +42,13 @@ namespace Samepage;
 //   7. Audit. What a target does to merged pages without a write (MADV_DONTNEED, mremap, munmap) shows only in its page
 //      tables, so these are compared with the words a few pages at a time. (SharedPages)
 //
+//   8. Samples. Of unique memory nothing has to be read but enough to see that it is unique. A synchronous merge has the
+//      machine hash two secret lines of each listed page where it lies; a page whose sample nobody else has is remembered by
+//      it and not read. It is read when another page turns up with the same sample. (Sampler, Samples, ITarget.Sample)
+//
 // The life of a page, in its word (PageWord): Unknown -> listed: Fresh -> one pass later: Candidate, or Planned ->
-// executed: Merged, or Zeroed, or Unmergeable with a reason -> written: listed again: Fresh, now broken.
+// executed: Merged, or Zeroed, or Unmergeable with a reason -> written: listed again: Fresh, now broken. A synchronous merge
+// has Sampled before Candidate.
 //
 // A synchronous merge (Merge) skips the second visit of technique 1 and decides while the bytes are at hand.
 
@@ -77,20 +82,26 @@ public sealed partial class Engine
     /// <param name="knobs">Its settings.</param>
     /// <param name="seed">Seed of the page digests; secret, so that no target can craft collisions.</param>
     public Engine(IMachine machine, Knobs knobs, ulong seed)
+        : this(machine, knobs, seed, SamplingOptions.Default)
+    {
+    }
+
+    internal Engine(IMachine machine, Knobs knobs, ulong seed, SamplingOptions sampling)
     {
         ArgumentNullException.ThrowIfNull(machine);
         ArgumentNullException.ThrowIfNull(knobs);
         Knobs = knobs;
-        _state = new EngineState(machine, knobs, seed);
+        _state = new EngineState(machine, knobs, seed, sampling);
         _budget = new WakeBudget(machine);
         _pacer = new Pacer(machine, knobs);
         _shared = new SharedPages(_state);
         var batch = new PageBatch();
         var matcher = new Matcher(_state, batch);
-        var scanner = new Scanner(_state, matcher, batch);
+        var sampler = new Sampler(_state);
+        var scanner = new Scanner(_state, matcher, batch, sampler);
         _executor = new Executor(_state, matcher);
         _pass = new BackgroundPass(_state, scanner, _shared);
-        _merge = new SynchronousMerge(_state, scanner, _executor, _shared, _budget);
+        _merge = new SynchronousMerge(_state, scanner, sampler, _executor, _shared, _budget);
         _unmerger = new Unmerger(_state);
         _reclaimer = new Reclaimer(_state);
         _audited = machine.Clock.GetTimestamp();
@@ -146,6 +157,10 @@ public sealed partial class Engine
         target.Forget();
         _state.Remove(target);
         _state.TrimUnstable(atOnce: true);
+        if (_state.Targets.Count == 0)
+        {
+            _state.Samples.Forget();
+        }
     }
 
     /// <summary>One wake-up of background scanning, as the knobs pace it.</summary>

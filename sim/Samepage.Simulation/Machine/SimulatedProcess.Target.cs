@@ -158,6 +158,32 @@ public sealed partial class SimulatedProcess
         return read;
     }
 
+    public int Sample(ReadOnlySpan<PageRange> pages, PageSampler sampler, Span<ulong> samples)
+    {
+        ArgumentNullException.ThrowIfNull(sampler);
+        int sampled = 0;
+        Span<byte> bytes = stackalloc byte[PageSize.Bytes];
+        foreach (PageRange range in pages)
+        {
+            for (ulong page = range.Start; page < range.End && sampled < samples.Length; page++)
+            {
+                if (!IsAlive)
+                {
+                    return sampled;
+                }
+
+                // As when it is read: between the lines the process may run on.
+                bool there = !_machine.Fires(MachineFault.ReadFails) && TryCopyHalf(page, 0, bytes);
+                _machine.Point(SchedulingPoint.HalfRead, this, page);
+                there = there && IsAlive && TryCopyHalf(page, 1, bytes);
+                samples[sampled++] = there ? sampler.Sample(bytes) : 0;
+            }
+        }
+
+        _machine.Spend(0, sampled);
+        return sampled;
+    }
+
     /// <summary>A new daemon tracks writes from its own start: every page counts as changed.</summary>
     public void ForgetTracking()
     {

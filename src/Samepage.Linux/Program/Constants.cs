@@ -3,8 +3,8 @@ namespace Samepage.Linux.Program;
 /// <summary>System call numbers of x86-64 and the constants our machine code uses, spelled as the kernel spells them.</summary>
 internal static class Abi
 {
-    internal const int SYS_lseek = 8, SYS_mmap = 9, SYS_mprotect = 10, SYS_munmap = 11, SYS_rt_sigprocmask = 14;
-    internal const int SYS_ioctl = 16, SYS_sched_yield = 24, SYS_mremap = 25, SYS_madvise = 28, SYS_nanosleep = 35;
+    internal const int SYS_lseek = 8, SYS_mmap = 9, SYS_mprotect = 10, SYS_munmap = 11, SYS_rt_sigaction = 13, SYS_rt_sigprocmask = 14;
+    internal const int SYS_ioctl = 16, SYS_sched_yield = 24, SYS_mremap = 25, SYS_msync = 26, SYS_madvise = 28, SYS_nanosleep = 35;
     internal const int SYS_recvmsg = 47, SYS_socketpair = 53, SYS_close = 3, SYS_fcntl = 72, SYS_wait4 = 61;
     internal const int SYS_ptrace = 101, SYS_prctl = 157, SYS_futex = 202, SYS_getdents64 = 217, SYS_restart_syscall = 219;
     internal const int SYS_clock_gettime = 228, SYS_set_robust_list = 273, SYS_get_robust_list = 274;
@@ -15,7 +15,7 @@ internal static class Abi
     internal const int MADV_RANDOM = 1, MADV_SEQUENTIAL = 2, MADV_DONTNEED = 4, MADV_DONTFORK = 10, MADV_DOFORK = 11, MADV_MERGEABLE = 12;
     internal const int MADV_HUGEPAGE = 14, MADV_NOHUGEPAGE = 15, MADV_DONTDUMP = 16;
     internal const int MADV_POPULATE_READ = 22, MADV_POPULATE_WRITE = 23;
-    internal const int MREMAP_MAYMOVE = 1, MREMAP_FIXED = 2;
+    internal const int MREMAP_MAYMOVE = 1, MREMAP_FIXED = 2, MS_ASYNC = 1;
 
     internal const long UFFDIO_REGISTER = 0xC020AA00, UFFDIO_UNREGISTER = 0x8010AA01, UFFDIO_WAKE = 0x8010AA02;
     internal const long UFFDIO_MOVE = 0xC028AA05, USERFAULTFD_IOC_NEW = 0xAA00;

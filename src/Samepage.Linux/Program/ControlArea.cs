@@ -159,6 +159,52 @@ internal sealed class ControlArea : IDisposable
         return index;
     }
 
+    /// <summary>Adds the sampling of the first runs of <see cref="SetSampleRun"/>.</summary>
+    public int AddSample(int runs)
+    {
+        int index = Next(out nint op);
+        Marshal.WriteInt32(op + OpLayout.Kind, (int)OpLayout.KindSample);
+        Marshal.WriteInt32(op + OpLayout.Status, (int)OpLayout.StatusNone);
+        Put(op, OpLayout.Start, (ulong)runs);
+        Put(op, OpLayout.DoneBytes, 0);
+        Marshal.WriteInt32(op + OpLayout.Flags, 0);
+        return index;
+    }
+
+    /// <summary>A run to be sampled.</summary>
+    public void SetSampleRun(int index, PageRange pages)
+    {
+        nint run = Address + ControlLayout.SampleRuns + (index * SampleLimits.RunBytes);
+        Put(run, 0, pages.StartAddress);
+        Put(run, 8, pages.Count);
+    }
+
+    /// <summary>What is sampled and how.</summary>
+    public void SetSampler(PageSampler sampler)
+    {
+        for (int i = 0; i < PageSampler.KeyWords; i++)
+        {
+            SetHeader(ControlLayout.SampleKey + (i * sizeof(ulong)), sampler.Key[i]);
+        }
+
+        for (int i = 0; i < PageSampler.Lines; i++)
+        {
+            SetHeader(ControlLayout.SampleOffsets + (i * sizeof(ulong)), (ulong)sampler.Offsets[i]);
+        }
+    }
+
+    /// <summary>The first samples of the last window, as far as the target says. They are hints, so it may say anything.</summary>
+    public unsafe void Samples(Span<ulong> samples)
+    {
+        if (samples.Length > SampleLimits.Pages)
+        {
+            throw new ArgumentException("more samples than the area has room for", nameof(samples));
+        }
+
+        // SAFETY: the area is mapped as long as this object lives and has room for that many words.
+        new ReadOnlySpan<ulong>((void*)(Address + ControlLayout.SampleResults), samples.Length).CopyTo(samples);
+    }
+
     public uint Status(int index) => (uint)Marshal.ReadInt32(Operation(index) + OpLayout.Status);
 
     public uint Stage(int index) => (uint)Marshal.ReadInt32(Operation(index) + OpLayout.Stage);

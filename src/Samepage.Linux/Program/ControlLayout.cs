@@ -10,7 +10,10 @@ namespace Samepage.Linux.Program;
 ///  0x18000  slots         one saved context each, 256 bytes (SlotLayout)
 ///  0x58000  code          the merge program, read and execute only in the target
 ///  0x5C000  stubs         one restore stub per slot, 256 bytes, at a constant distance from its slot
-///  0x9C000  end
+///  0x9C000  sampling      key, offsets of the lines, kept signal actions (SampleKey, SampleOffsets, SampleActions)
+///  0x9D000  sample runs   256 of address and number of pages
+///  0x9E000  samples       16,384 of 8 bytes
+///  0xBE000  end
 /// </code>
 /// The memfd is sparse: pages nobody touched cost nothing.
 /// </summary>
@@ -75,10 +78,25 @@ internal static class ControlLayout
     public const int Code = 0x58000;
     public const int CodeBytes = 0x4000;
     public const int Stubs = 0x5C000;
-    public const int TotalBytes = 0x9C000;
+
+    // Sampling (MergeProgram.Sample.cs), writable in the target again; how many of each: SampleLimits.
+    public const int SampleKey = 0x9C000;
+    public const int SampleOffsets = 0x9C100;
+    public const int SampleActions = 0x9C200;
+    public const int SampleRuns = 0x9D000;
+    public const int SampleResults = 0x9E000;
+    public const int TotalBytes = 0xBE000;
 
     /// <summary>The value of <see cref="Version"/>: any change of layout or program makes a new one.</summary>
-    public const uint CurrentVersion = 2;
+    public const uint CurrentVersion = 3;
+}
+
+/// <summary>How much one window can sample.</summary>
+internal static class SampleLimits
+{
+    public const int Runs = (ControlLayout.SampleResults - ControlLayout.SampleRuns) / RunBytes;
+    public const int RunBytes = 16;
+    public const int Pages = (ControlLayout.TotalBytes - ControlLayout.SampleResults) / sizeof(ulong);
 }
 
 /// <summary>A saved context: the kernel's user_regs_struct, the signal mask, and whether it may still be needed.</summary>
@@ -107,6 +125,9 @@ internal static class OpLayout
     public const int CallNumber = 8, CallArguments = 16, CallResult = 64, CallResultTo = 72, CallIndirect = 80;
 
     public const uint KindSkip = 0, KindShare = 1, KindZero = 2, KindReshare = 3, KindConvert = 4, KindCall = 5;
+
+    /// <summary>Start: number of runs. DoneBytes: how many pages were done.</summary>
+    public const uint KindSample = 6;
     public const uint StatusNone = 0, StatusDone = 1, StatusPartial = 2, StatusThreadArea = 3;
 
     public const uint StageGate = 1, StageMove = 2, StageCompare = 3, StageMap = 4, StagePopulate = 5, StageRegister = 6;

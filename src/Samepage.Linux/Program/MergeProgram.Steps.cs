@@ -193,6 +193,8 @@ internal sealed partial class MergeProgram
     {
         _b.Place(ref _fault);
         C.lea(rsp, __[r14 + Ctl.StackTop]);
+        C.cmp(__dword_ptr[r12 + Op.Kind], (int)Op.KindSample);
+        C.je(_sampleFault);
         C.mov(eax, -EFAULT);
         C.movsxd(rax, eax);
         Note(Op.StageCompare);

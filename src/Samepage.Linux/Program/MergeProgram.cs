@@ -49,6 +49,9 @@ internal sealed partial class MergeProgram
         _undoMap = _b.NewLabel();
         _convert = _b.NewLabel();
         _advise = _b.NewLabel();
+        _sample = _b.NewLabel();
+        _sampleFault = _b.NewLabel();
+        _sampleEnded = _b.NewLabel();
     }
 
     /// <summary>Position-independent machine code.</summary>
@@ -57,11 +60,16 @@ internal sealed partial class MergeProgram
     /// <summary>Offset where a borrowed thread starts.</summary>
     public required int Entry { get; init; }
 
-    /// <summary>Offset where it goes on after a fault of the program itself (a store page the host could not supply).</summary>
+    /// <summary>Offset where it goes on after a fault of the program itself (a store page the host could not supply, a page to
+    /// be sampled that is not to be read).</summary>
     public required int FaultEntry { get; init; }
 
     /// <summary>Offset of the routine that compares a run with the store: tests replace it to see damage noticed.</summary>
     public required int CompareEntry { get; init; }
+
+    /// <summary>Offset of what puts the program's own signal actions back after a fault in a sample, and of what follows: tests
+    /// leave it out to see damage noticed.</summary>
+    public required (int Restore, int After) SampleFault { get; init; }
 
     private static readonly Lazy<MergeProgram> Instance = new(Build);
 
@@ -76,7 +84,7 @@ internal sealed partial class MergeProgram
 
     private static MergeProgram Build()
     {
-        var p = new MergeProgram { Code = [], Entry = 0, FaultEntry = 0, CompareEntry = 0 };
+        var p = new MergeProgram { Code = [], Entry = 0, FaultEntry = 0, CompareEntry = 0, SampleFault = default };
         p.EmitDispatch();
         p.EmitFinish();
         p.EmitCall();
@@ -90,15 +98,23 @@ internal sealed partial class MergeProgram
         p.EmitCompareStore();
         p.EmitMoveBack();
         p.EmitOpenGate();
+        p.EmitSample();
         p.EmitFault();
-        Span<int> offsets = stackalloc int[3];
-        byte[] code = p._b.Assemble(0, [p._entry, p._fault, p._compareStore], offsets);
+        Span<int> offsets = stackalloc int[5];
+        byte[] code = p._b.Assemble(0, [p._entry, p._fault, p._compareStore, p._sampleFault, p._sampleEnded], offsets);
         if (code.Length > Ctl.CodeBytes)
         {
             throw new InvalidOperationException($"the merge program has {code.Length} bytes, room is for {Ctl.CodeBytes}");
         }
 
-        return new MergeProgram { Code = code, Entry = offsets[0], FaultEntry = offsets[1], CompareEntry = offsets[2] };
+        return new MergeProgram
+        {
+            Code = code,
+            Entry = offsets[0],
+            FaultEntry = offsets[1],
+            CompareEntry = offsets[2],
+            SampleFault = (offsets[3], offsets[4]),
+        };
     }
 
     private void JumpIfOwnerDied(Label target)
@@ -128,7 +144,7 @@ internal sealed partial class MergeProgram
         C.mov(eax, __dword_ptr[r12 + Op.Kind]);
         foreach ((uint kind, Label code) in new[]
             { (Op.KindShare, _share), (Op.KindZero, _zero), (Op.KindReshare, _reshare),
-              (Op.KindConvert, _convert), (Op.KindCall, _call) })
+              (Op.KindConvert, _convert), (Op.KindCall, _call), (Op.KindSample, _sample) })
         {
             C.cmp(eax, (int)kind);
             C.je(code);

@@ -255,7 +255,7 @@ internal sealed class Bootstrap(ProcessIdentity process, ControlArea control, in
         using SafeFileHandle device = OpenUserfaultfdDevice();
         ReadOnlySpan<ulong> data =
         [
-            ControlLayout.TotalBytes, ControlLayout.Code, ControlLayout.TotalBytes - ControlLayout.Code,
+            ControlLayout.TotalBytes, ControlLayout.Code, ControlLayout.SampleKey - ControlLayout.Code,
             ControlLayout.Code + (ulong)MergeProgram.Current.Entry,
             ControlLayout.Stubs + (ulong)(slot * ControlLayout.SlotBytes),
         ];

@@ -43,6 +43,9 @@ internal sealed class DigestIndex
     /// <summary>Number of entries, those too that have become stale and were not noticed yet.</summary>
     public long Count { get; private set; }
 
+    /// <summary>Entries there is room for without making it anew, if they spread well.</summary>
+    public long Room => (long)(Bytes / IndexSegment.BytesPerPlace * IndexSegment.FullLoad);
+
     /// <summary>Memory in use, in bytes.</summary>
     public long Bytes { get; private set; }
 
@@ -96,6 +99,46 @@ internal sealed class DigestIndex
 
             Rebuild(segment, hash);
         }
+    }
+
+    /// <summary>Adds a pair unless another id has that key already. As <see cref="Add"/> otherwise.</summary>
+    /// <param name="key">The key.</param>
+    /// <param name="id">The id; it has no key yet.</param>
+    /// <param name="other">The id that has the key.</param>
+    /// <returns>True when it was added; false when there is another.</returns>
+    public bool TryAddFirst(ulong key, uint id, out uint other)
+    {
+        ArgumentOutOfRangeException.ThrowIfZero(key);
+        var hash = new IndexHash(key);
+        while (true)
+        {
+            var segment = _directory[hash.Segment(_depth)];
+            if (segment.TryFindFirst(key, hash, _keys, out other, out var free))
+            {
+                return false;
+            }
+
+            if (!segment.HasNoRoomAt(free))
+            {
+                var before = segment.Count;
+                segment.Put(free, hash, id);
+                Count += segment.Count - before;
+                return true;
+            }
+
+            Rebuild(segment, hash);
+        }
+    }
+
+    /// <summary>
+    /// Reads what a search for a key will read first. Called for a dozen keys before the first of them is searched,
+    /// it lets the processor wait for all of them at once.
+    /// </summary>
+    /// <returns>Of no meaning; to be used, or the reads might be left out.</returns>
+    public uint Touch(ulong key)
+    {
+        var hash = new IndexHash(key);
+        return _directory[hash.Segment(_depth)].Touch(hash);
     }
 
     /// <summary>Takes a pair out.</summary>

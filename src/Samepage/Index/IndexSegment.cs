@@ -23,7 +23,7 @@ internal sealed class IndexSegment
 
     // Load after growing and load at which it grows. Together with 5 bytes per place: 5.7 to 7.6 bytes per entry.
     private const double FreshLoad = 0.66;
-    private const double FullLoad = 0.875;
+    public const double FullLoad = 0.875;
 
     private readonly byte[] _tags;
     private readonly uint[] _ids;
@@ -73,6 +73,35 @@ internal sealed class IndexSegment
         }
 
         return found;
+    }
+
+    /// <summary>Reads the first group of a search.</summary>
+    public uint Touch(IndexHash hash)
+    {
+        var place = hash.Group(Groups) * PlacesPerGroup;
+        return _tags[place] + _ids[place] + _ids[place + PlacesPerGroup - 1];
+    }
+
+    /// <summary>An id whose key is <paramref name="key"/> now.</summary>
+    /// <param name="key">The key.</param>
+    /// <param name="hash">Its hash.</param>
+    /// <param name="keys">Tells the keys of the ids.</param>
+    /// <param name="id">The id, when there is one.</param>
+    /// <param name="free">Where another may go, when there is none.</param>
+    public bool TryFindFirst(ulong key, IndexHash hash, IDigestKeys keys, out uint id, out int free)
+    {
+        var walk = new Walk(this, hash);
+        while (walk.Next(out var place))
+        {
+            if (keys.KeyOf(_ids[place]) == key)
+            {
+                (id, free) = (_ids[place], -1);
+                return true;
+            }
+        }
+
+        (id, free) = (0, walk.FirstFree);
+        return false;
     }
 
     /// <summary>Whether the id is there, how many have the same tag, and where another may go.</summary>

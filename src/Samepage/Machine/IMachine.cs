@@ -131,6 +131,17 @@ public interface ITarget
     int Read(ReadOnlySpan<PageRange> pages, Span<byte> destination);
 
     /// <summary>
+    /// Works out samples of pages (<see cref="PageSampler.Sample"/>) where that costs a small part of what reading
+    /// them does. The bytes may be torn, and the pages may change at any time: a sample is a hint, as everything that is read is.
+    /// </summary>
+    /// <param name="pages">Pages, in address order; at most 256 ranges.</param>
+    /// <param name="sampler">Which bytes, and how they are hashed.</param>
+    /// <param name="samples">Receives a sample per page, in order; 0 for a page that could not be sampled.</param>
+    /// <returns>Pages from the first on that were sampled, at most as many as <paramref name="samples"/> has room for; 0
+    /// where this machine, or this target just now, has no cheaper way than reading.</returns>
+    int Sample(ReadOnlySpan<PageRange> pages, PageSampler sampler, Span<ulong> samples) => 0;
+
+    /// <summary>
     /// Carries out plans, which must be in address order and must not overlap, in batches that stop the target only
     /// briefly. Sets <see cref="MergePlan.Outcome"/> and <see cref="MergePlan.DonePages"/> of each. Bytes are
     /// compared with the store while nobody can write them: a plan can only be too late, never wrong.

@@ -93,6 +93,7 @@ internal sealed class Matcher(EngineState state, PageBatch batch)
         }
 
         batch.Read(target.Target, state.Digester);
+        state.Samples.WereRead(batch);
         for (int i = 0; i < batch.Count; i++)
         {
             ref ulong word = ref state.Pages[batch.IdAt(i)];

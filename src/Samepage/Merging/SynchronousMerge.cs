@@ -6,7 +6,7 @@ namespace Samepage;
 /// page for a page that was about to change; the machine compares bytes anyway.
 /// </summary>
 internal sealed class SynchronousMerge(
-    EngineState state, Scanner scanner, Executor executor, SharedPages shared, WakeBudget budget)
+    EngineState state, Scanner scanner, Sampler sampler, Executor executor, SharedPages shared, WakeBudget budget)
 {
     // Memory that changes faster than it is merged would keep it going for ever.
     private const int RoundsMax = 8;
@@ -40,6 +40,18 @@ internal sealed class SynchronousMerge(
     {
         _progress = progress;
         budget.Unlimited(cancel);
+        try
+        {
+            return Rounds(targets, cancel);
+        }
+        finally
+        {
+            sampler.Rest();
+        }
+    }
+
+    private bool Rounds(IReadOnlyList<RegisteredTarget> targets, CancellationToken cancel)
+    {
         for (int round = 0; round < RoundsMax; round++)
         {
             long before = MergedEver() + state.SecondGuesses;
@@ -85,6 +97,12 @@ internal sealed class SynchronousMerge(
             }
 
             _before += target.RegisteredPages;
+        }
+
+        // What the last pages showed to be needed of targets that had been through, or are not scanned at all.
+        if (targets.Count > 0)
+        {
+            Go(targets[^1], () => scanner.ReadUnread(budget));
         }
     }
 

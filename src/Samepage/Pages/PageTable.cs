@@ -83,11 +83,7 @@ internal sealed class PageTable : IDigestKeys
     }
 
     /// <inheritdoc/>
-    public ulong KeyOf(uint id)
-    {
-        var word = new PageWord(this[id]);
-        return word.State == PageState.Candidate ? word.Key : 0;
-    }
+    public ulong KeyOf(uint id) => new PageWord(this[id]).TreeKey;
 
     private void AddSlab()
     {

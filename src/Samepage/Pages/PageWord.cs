@@ -25,6 +25,9 @@ internal enum PageState : byte
 
     /// <summary>Cannot be merged until it changes or is tried again.</summary>
     Unmergeable,
+
+    /// <summary>Not read: only its sample is known, which no other page has. In the unstable tree under that.</summary>
+    Sampled,
 }
 
 /// <summary>
@@ -36,6 +39,7 @@ internal enum PageState : byte
 /// +------+---+---------------------+--------------------------------------+
 /// Fresh        59: pass parity        47..0 key
 /// Candidate    59: other domain       47..0 key
+/// Sampled                             47..0 sample
 /// Planned, Merged                     31..0 slot (ZeroSlot: a zero plan), Planned also 47..40 attempts
 /// Unmergeable                         7..0 reason, 47..40 attempts
 /// </code>
@@ -62,6 +66,14 @@ internal readonly record struct PageWord(ulong Bits)
 
     public ulong Key => Bits & PageKey.Mask;
 
+    /// <summary>The key the page has in the unstable tree; 0 when it is not in it.</summary>
+    public ulong TreeKey => State switch
+    {
+        PageState.Candidate => Key,
+        PageState.Sampled => Key | PageKey.OfSample,
+        _ => 0,
+    };
+
     public uint Slot => (uint)Bits;
 
     public NotMergedReason Reason => (NotMergedReason)(byte)Bits;
@@ -75,6 +87,12 @@ internal readonly record struct PageWord(ulong Bits)
 
     public static PageWord Candidate(ulong key, bool otherDomain, bool broken) =>
         Make(PageState.Candidate, key, otherDomain, broken);
+
+    /// <summary>A page of which only the sample is known.</summary>
+    /// <param name="sample">The sample, or its tree key.</param>
+    /// <param name="broken">It lies in a mapping of the store.</param>
+    public static PageWord Sampled(ulong sample, bool broken) =>
+        Make(PageState.Sampled, sample & PageKey.Mask, false, broken);
 
     public static PageWord Planned(uint slot, int attempts, bool broken) =>
         Make(PageState.Planned, slot | Tried(attempts), false, broken);
@@ -104,6 +122,9 @@ internal static class PageKey
 {
     public const int Bits = 48;
     public const ulong Mask = (1UL << Bits) - 1;
+
+    /// <summary>Set in the tree keys of samples, so that none of them is ever taken for the key of a digest.</summary>
+    public const ulong OfSample = 1UL << Bits;
 
     /// <summary>Never the key of a page: a store page of which only the existence is known.</summary>
     public const ulong ContentUnknown = Mask;

@@ -42,6 +42,9 @@ internal sealed class TargetPages(PageTable table, MergeDomain domain, int index
     /// <summary>Pages that were known when everything was forgotten; most likely still there.</summary>
     public PageRunList Stale { get; } = new();
 
+    /// <summary>Pages whose sample was not enough to decide about them: they are to be read.</summary>
+    public PageRunList Unread { get; } = new();
+
     /// <summary>Chunks with planned pages, in the order they were planned.</summary>
     public List<uint> Dirty { get; } = [];
 
@@ -62,10 +65,13 @@ internal sealed class TargetPages(PageTable table, MergeDomain domain, int index
     // An entry of the dictionary is 24 bytes and a bucket of 4 bytes.
     public long Bytes =>
         (_chunks.Capacity * 28L) + (_sorted.Length * 4L) + (Dirty.Capacity * 4L)
-        + Fresh.Bytes + Waiting.Bytes + Retry.Bytes + Retrying.Bytes + Stale.Bytes
+        + Fresh.Bytes + Waiting.Bytes + Retry.Bytes + Retrying.Bytes + Stale.Bytes + Unread.Bytes
         + ((_counts.Length + _reasons.Length) * 8L);
 
     public long CountOf(PageState state) => _counts[(int)state];
+
+    /// <summary>Pages that have no partner as far as we know: what KSM calls unshared.</summary>
+    public long Unshared => CountOf(PageState.Candidate) + CountOf(PageState.Sampled);
 
     /// <summary>Known pages that are in no tree.</summary>
     public long Volatile => CountOf(PageState.Fresh) + CountOf(PageState.Unmergeable);
@@ -154,6 +160,13 @@ internal sealed class TargetPages(PageTable table, MergeDomain domain, int index
         word = value.Bits;
     }
 
+    /// <summary>That many words of Unknown pages were given the state Sampled.</summary>
+    public void CountSampled(int pages)
+    {
+        _counts[(int)PageState.Unknown] -= pages;
+        _counts[(int)PageState.Sampled] += pages;
+    }
+
     /// <summary>Gives a word another value; a slot it was mapped from (or planned to be) loses a mapping.</summary>
     public void Leave(ref ulong word, PageWord value)
     {
@@ -199,13 +212,22 @@ internal sealed class TargetPages(PageTable table, MergeDomain domain, int index
         Waiting.Reset();
         Retry.Reset();
         Retrying.Reset();
+        while (Unread.TryTake(out uint id))
+        {
+            if (table.TargetOf(id) == Index && new PageWord(table[id]).State == PageState.Unknown)
+            {
+                Stale.Add(id);
+            }
+        }
+
         foreach (uint chunk in SortedChunks())
         {
             Span<ulong> words = table.Words(chunk);
             for (int i = 0; i < words.Length; i++)
             {
                 var word = new PageWord(words[i]);
-                if (word.State is PageState.Fresh or PageState.Candidate or PageState.Unmergeable)
+                if (word.State is PageState.Fresh or PageState.Candidate or PageState.Sampled
+                    or PageState.Unmergeable)
                 {
                     Change(ref words[i], PageWord.Unknown(word.IsBroken));
                     Stale.Add((chunk << PageTable.ChunkShift) + (uint)i);
@@ -279,6 +301,7 @@ internal sealed class TargetPages(PageTable table, MergeDomain domain, int index
         Retry.Reset();
         Retrying.Reset();
         Stale.Reset();
+        Unread.Reset();
     }
 
     private int MappingsMax => knobs.MappingsMax;

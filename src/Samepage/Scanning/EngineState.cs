@@ -8,11 +8,16 @@ internal sealed class EngineState
     private const long SpareBytes = 256 << 10;
     private const int TrimAfterPasses = 16;
 
+    private const long RoomMadeMin = 4096;
+
+    // An index is made with its places two thirds full; here it is known how many come, so it may be a little fuller.
+    private const double FillFactor = 0.82;
+
     private RegisteredTarget?[] _byIndex = [];
     private int _mappingsMax;
     private int _passesTooLarge;
 
-    public EngineState(IMachine machine, Knobs knobs, ulong seed)
+    public EngineState(IMachine machine, Knobs knobs, ulong seed, SamplingOptions sampling)
     {
         Machine = machine;
         Knobs = knobs;
@@ -20,6 +25,7 @@ internal sealed class EngineState
         Digester = PageDigester.Create(seed);
         ZeroKey = PageKey.Of(Digester.Digest(new byte[PageSize.Bytes]));
         Unstable = new DigestIndex(Pages, 0);
+        Samples = new Samples(this, PageSampler.Create(seed), sampling);
     }
 
     public IMachine Machine { get; }
@@ -39,6 +45,9 @@ internal sealed class EngineState
     /// page another word.
     /// </summary>
     public DigestIndex Unstable { get; private set; }
+
+    /// <summary>Which samples belong to pages that were read.</summary>
+    public Samples Samples { get; }
 
     public List<MergeDomain> Domains { get; } = [];
 
@@ -81,7 +90,7 @@ internal sealed class EngineState
     {
         get
         {
-            long bytes = Pages.Bytes + Unstable.Bytes + (_byIndex.Length * 8L);
+            long bytes = Pages.Bytes + Unstable.Bytes + Samples.Bytes + (_byIndex.Length * 8L);
             foreach (MergeDomain domain in Domains)
             {
                 bytes += domain.Bytes;
@@ -158,11 +167,32 @@ internal sealed class EngineState
         _mappingsMax = Knobs.MappingsMax;
     }
 
-    /// <summary>No page is a candidate any more.</summary>
+    /// <summary>No page is a candidate, and of none the sample is known any more.</summary>
     public void ClearUnstable()
     {
         Unstable = new DigestIndex(Pages, 0);
+        Samples.Forget();
         _passesTooLarge = 0;
+    }
+
+    /// <summary>
+    /// That many pages are about to enter the unstable tree. If they are many, it is made anew with room for them: growing by
+    /// itself it would move each entry some four times.
+    /// </summary>
+    public void MakeRoom(long more)
+    {
+        if (more < RoomMadeMin || Unstable.Count + more <= Unstable.Room)
+        {
+            return;
+        }
+
+        // Those that are in it already, and written since, take no more room than before.
+        long live = Targets.Sum(target => target.Pages.Unshared);
+        more = Math.Min(more, Targets.Sum(target => target.RegisteredPages) - live);
+        if (more > live / 4 && live + more > Unstable.Room)
+        {
+            MakeUnstable((long)((live + more) * FillFactor));
+        }
     }
 
     /// <summary>Makes the unstable tree anew when it is far too large for what is in it.</summary>
@@ -173,7 +203,7 @@ internal sealed class EngineState
         long live = 0;
         foreach (RegisteredTarget target in Targets)
         {
-            live += target.Pages.CountOf(PageState.Candidate);
+            live += target.Pages.Unshared;
         }
 
         bool tooLarge = Unstable.Bytes > (live * BytesPerEntryMax) + SpareBytes;
@@ -184,8 +214,12 @@ internal sealed class EngineState
         }
 
         _passesTooLarge = 0;
+        MakeUnstable(live);
+    }
 
-        Unstable = new DigestIndex(Pages, live);
+    private void MakeUnstable(long capacity)
+    {
+        Unstable = new DigestIndex(Pages, capacity);
         foreach (RegisteredTarget target in Targets)
         {
             foreach (uint chunk in target.Pages.SortedChunks())
@@ -200,10 +234,10 @@ internal sealed class EngineState
         ReadOnlySpan<ulong> words = Pages.Words(chunk);
         for (int i = 0; i < words.Length; i++)
         {
-            var word = new PageWord(words[i]);
-            if (word.State == PageState.Candidate)
+            ulong key = new PageWord(words[i]).TreeKey;
+            if (key != 0)
             {
-                Unstable.Add(word.Key, (chunk << PageTable.ChunkShift) + (uint)i);
+                Unstable.Add(key, (chunk << PageTable.ChunkShift) + (uint)i);
             }
         }
     }

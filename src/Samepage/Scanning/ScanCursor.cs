@@ -59,6 +59,36 @@ internal sealed class ScanCursor
         return true;
     }
 
+    /// <summary>Pages listed and not taken out yet, counted up to <paramref name="enough"/>.</summary>
+    public ulong Listed(ulong enough)
+    {
+        ulong pages = 0;
+        for (int i = _next; i < _count && pages < enough; i++)
+        {
+            pages += _listed[i].Count;
+        }
+
+        return pages;
+    }
+
+    /// <summary>Takes listed pages out that lie one behind the other; there must be some.</summary>
+    /// <param name="most">At most so many.</param>
+    /// <param name="border">None beyond the next page number that is a multiple of this power of two.</param>
+    public PageRange TakeRun(ulong most, ulong border)
+    {
+        Invariant.Check(HasListed);
+        ref PageRange run = ref _listed[_next];
+        ulong end = Math.Min((run.Start | (border - 1)) + 1, Math.Min(run.End, run.Start + most));
+        var taken = run with { End = end };
+        run = run with { Start = taken.End };
+        if (run.IsEmpty)
+        {
+            _next++;
+        }
+
+        return taken;
+    }
+
     /// <summary>Back to the start of the first span. What is listed stays listed.</summary>
     public void Rewind()
     {

@@ -5,7 +5,7 @@ namespace Samepage;
 /// only those, and lets the pages that have waited long enough be decided about. Where it stopped is kept in the
 /// target, so that a pass may be cut into any number of wake-ups.
 /// </summary>
-internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batch)
+internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batch, Sampler sampler)
 {
     // First window of a region walk. Each window without a changed page doubles it: a huge, sparse or idle region
     // takes few calls, and a busy one cannot hold a wake-up for long.
@@ -27,6 +27,11 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
         ScanCursor cursor = target.Cursor;
         while (true)
         {
+            if (!(atOnce ? ReadUnread(budget) : ReadUnread(target, budget)))
+            {
+                return false;
+            }
+
             if (cursor.HasListed)
             {
                 if (budget.IsExhausted)
@@ -34,7 +39,10 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
                     return false;
                 }
 
-                VisitListed(target, cursor, budget, atOnce);
+                if (!atOnce || !sampler.TryVisitListed(target, cursor, budget))
+                {
+                    VisitListed(target, cursor, budget, atOnce);
+                }
             }
             else if (cursor.Span == target.Spans.Count)
             {
@@ -53,6 +61,58 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
                 }
             }
         }
+    }
+
+    /// <summary>Reads the pages of all targets whose samples were not enough, and decides about them.</summary>
+    /// <returns>True when none is left.</returns>
+    public bool ReadUnread(WakeBudget budget)
+    {
+        // One at a time may call for others: a page that was written since may have another's sample by now.
+        for (bool more = true; more;)
+        {
+            more = false;
+            foreach (RegisteredTarget target in state.Targets)
+            {
+                more = more || !target.Pages.Unread.IsEmpty;
+                if (!ReadUnread(target, budget))
+                {
+                    return false;
+                }
+            }
+        }
+
+        return true;
+    }
+
+    private bool ReadUnread(RegisteredTarget target, WakeBudget budget)
+    {
+        PageRunList list = target.Pages.Unread;
+        while (!list.IsEmpty)
+        {
+            if (budget.IsExhausted)
+            {
+                return false;
+            }
+
+            long pages = Math.Min(PageBatch.PagesMax, budget.VisitsLeft);
+            while (batch.Count < pages && list.TryTake(out uint id))
+            {
+                // Something else may have happened to it, as to the pages of any other list.
+                if (state.TargetOf(id) == target
+                    && new PageWord(state.Pages[id]).State
+                        is not (PageState.Planned or PageState.Merged or PageState.Zeroed)
+                    && target.Covers(state.Pages.PageOf(id)))
+                {
+                    batch.Add(state.Pages.PageOf(id), id);
+                }
+            }
+
+            // They were counted as scanned when they were sampled.
+            budget.Spend(batch.Count);
+            VisitBatch(target, atOnce: true);
+        }
+
+        return true;
     }
 
     /// <summary>Decides about pages that were listed in the pass before and not again in this one.</summary>
@@ -199,7 +259,13 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
 
         budget.Spend(batch.Count);
         state.PagesScanned += batch.Count;
+        VisitBatch(target, atOnce);
+    }
+
+    private void VisitBatch(RegisteredTarget target, bool atOnce)
+    {
         batch.Read(target.Target, state.Digester);
+        state.Samples.WereRead(batch);
         for (int i = 0; i < batch.Count; i++)
         {
             Visit(target, i, atOnce);
@@ -234,9 +300,9 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
             return;
         }
 
-        if (old.State == PageState.Candidate)
+        if (old.TreeKey != 0)
         {
-            state.Unstable.Remove(old.Key, id);
+            state.Unstable.Remove(old.TreeKey, id);
         }
 
         if (!batch.WasRead(index))

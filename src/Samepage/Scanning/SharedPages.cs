@@ -136,9 +136,15 @@ internal sealed class SharedPages(EngineState state)
         }
 
         bool wasMerged = known.State == PageState.Merged;
+        bool isNew = pages.Domain.Slots.KeyOf(slot) is 0 or PageKey.ContentUnknown;
         pages.Leave(ref word, PageWord.Unknown(true));
-        if (pages.Domain.TryAdopt(slot, state.Digester, _page)
-            && pages.Domain.Slots.Mappings(slot) < SlotTable.MappingsMax)
+        bool adopted = pages.Domain.TryAdopt(slot, state.Digester, _page);
+        if (adopted && isNew)
+        {
+            state.Samples.WasRead(_page);
+        }
+
+        if (adopted && pages.Domain.Slots.Mappings(slot) < SlotTable.MappingsMax)
         {
             pages.Domain.AddMapping(slot, state.Knobs.MappingsMax);
             pages.Change(ref word, PageWord.Merged(slot));

@@ -48,7 +48,7 @@ internal static class StatusReader
         TargetPages pages = target.Pages;
         var reasons = new long[NotMergedReasonNames.Count];
         AddReasons(target, reasons);
-        long unshared = pages.CountOf(PageState.Candidate);
+        long unshared = pages.Unshared;
         long merged = pages.CountOf(PageState.Merged);
         return new TargetStatus(
             target.Target.Pid,
@@ -115,7 +115,7 @@ internal static class StatusReader
             {
                 targets++;
                 merged += target.Pages.CountOf(PageState.Merged);
-                unshared += target.Pages.CountOf(PageState.Candidate);
+                unshared += target.Pages.Unshared;
                 changing += target.Pages.Volatile;
                 zero += target.Pages.CountOf(PageState.Zeroed);
                 planned += target.Pages.PlannedCount;

@@ -323,16 +323,17 @@ public class MergeTests
         var world = new World();
         world.Start(40_000, page => page + 1);
         world.Start(40_000, page => page + 1);
+        world.Start(40_000, page => page + 1);
         using var cancel = new CancellationTokenSource();
 
-        MergeReport report = world.Engine.Merge(null, new Canceller(cancel, 50_000), cancel.Token);
+        MergeReport report = world.Engine.Merge(null, new Canceller(cancel, 90_000), cancel.Token);
 
         Assert.False(report.Complete);
-        Assert.InRange(report.PagesMerged, 1, 79_999);
+        Assert.InRange(report.PagesMerged, 1, 119_999);
         world.Check();
 
         Assert.True(world.Merge().Complete);
-        Assert.Equal(40_000, world.Status.PagesSharing);
+        Assert.Equal(80_000, world.Status.PagesSharing);
         world.Check();
     }
 

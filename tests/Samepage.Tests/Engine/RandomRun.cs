@@ -19,6 +19,9 @@ internal sealed class RandomRun(int seed)
     ];
 
     private readonly Random _random = new(seed);
+
+    // Its own, so that every run does the same with sampling and without.
+    private readonly Random _samplingEnds = new(seed);
     private readonly MemoryMachine _machine = new();
     private World _world = null!;
     private ulong _nextAddress = World.Base;
@@ -27,6 +30,9 @@ internal sealed class RandomRun(int seed)
     public List<string> Log { get; } = [];
 
     public MemoryFault Mutant { get; init; }
+
+    /// <summary>How pages are sampled; by default all of them in every second run.</summary>
+    public SamplingOptions Sampling { get; init; } = new() { PagesMin = seed % 2 };
 
     private List<MemoryProcess> Alive => [.. _machine.Processes.Where(process => process.IsAlive)];
 
@@ -53,6 +59,11 @@ internal sealed class RandomRun(int seed)
         NewWorld((ulong)seed);
         for (int i = 0; i < actions; i++)
         {
+            if (_samplingEnds.Next(10) == 0)
+            {
+                _machine.Inject(MemoryFault.SamplingEnds, times: 1);
+            }
+
             Act();
             Assert.Empty(_machine.Check());
         }
@@ -76,7 +87,7 @@ internal sealed class RandomRun(int seed)
     /// <summary>Runs until the checker finds something wrong.</summary>
     public bool Finds()
     {
-        _world = new World(_machine, (ulong)seed);
+        _world = new World(_machine, (ulong)seed, Sampling);
         for (int i = 0; i < 250; i++)
         {
             _machine.Inject(Mutant);
@@ -100,7 +111,7 @@ internal sealed class RandomRun(int seed)
 
     private void NewWorld(ulong engineSeed)
     {
-        _world = new World(_machine, engineSeed);
+        _world = new World(_machine, engineSeed, Sampling);
         _world.Engine.PagesStartedAtOnce = _startAfter ?? _world.Engine.PagesStartedAtOnce;
     }
 

@@ -8,10 +8,10 @@ internal sealed class World
 {
     public const ulong Base = 0x7f00_0000_0;
 
-    public World(MemoryMachine? machine = null, ulong seed = 42)
+    public World(MemoryMachine? machine = null, ulong seed = 42, SamplingOptions? sampling = null)
     {
         Machine = machine ?? new MemoryMachine();
-        Engine = new Engine(Machine, Knobs, seed);
+        Engine = new Engine(Machine, Knobs, seed, sampling ?? SamplingOptions.Default);
     }
 
     public MemoryMachine Machine { get; }

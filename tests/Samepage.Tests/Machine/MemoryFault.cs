@@ -8,8 +8,11 @@ public enum MemoryFault
     /// <summary>A read of the page sees the first half of it, and the second half of another time.</summary>
     TornRead,
 
-    /// <summary>The page cannot be read.</summary>
+    /// <summary>The page cannot be read, nor sampled.</summary>
     ReadFails,
+
+    /// <summary>Sampling ends before this page.</summary>
+    SamplingEnds,
 
     /// <summary>The process writes the page (new content) just before the plan with it is executed.</summary>
     WrittenBeforeExecute,

@@ -6,6 +6,9 @@ public sealed partial class MemoryProcess
     /// <summary>Pages the engine has read.</summary>
     public long PagesRead { get; private set; }
 
+    /// <summary>Pages the engine has had sampled.</summary>
+    public long PagesSampled { get; private set; }
+
     /// <summary>Calls of Scan.</summary>
     public long Scans { get; private set; }
 
@@ -162,6 +165,37 @@ public sealed partial class MemoryProcess
         }
 
         return read;
+    }
+
+    public int Sample(ReadOnlySpan<PageRange> pages, PageSampler sampler, Span<ulong> samples)
+    {
+        int sampled = 0;
+        byte[] bytes = new byte[PageSize.Bytes];
+        foreach (PageRange range in pages)
+        {
+            foreach (ulong page in PagesOf(range))
+            {
+                if (!IsAlive || sampled == samples.Length || machine.Fires(MemoryFault.SamplingEnds, Pid, page))
+                {
+                    return sampled;
+                }
+
+                bool fails = !IsMapped(page) || machine.Fires(MemoryFault.ReadFails, Pid, page);
+                PageContent content = fails ? default : ContentOf(page);
+                if (machine.Fires(MemoryFault.TornRead, Pid, page))
+                {
+                    content = content with { Second = ~content.Second };
+                    At(page).Changed |= At(page).Backing == Backing.Anonymous;
+                }
+
+                content.CopyTo(bytes);
+                samples[sampled++] = fails ? 0 : sampler.Sample(bytes);
+                PagesSampled++;
+                machine.Spend(0, 1);
+            }
+        }
+
+        return sampled;
     }
 
     public void Execute(IPageStore store, Span<MergePlan> plans)
