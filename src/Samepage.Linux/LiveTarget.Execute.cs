@@ -97,6 +97,11 @@ public sealed partial class LiveTarget
         uint offset = 0;
         while (next < plans.Length)
         {
+            if (_storeWindow.Pages > KeptMax)
+            {
+                DropStoreWindow();
+            }
+
             _control.Clear();
             _parts.Clear();
             double cost = 0;
@@ -110,7 +115,7 @@ public sealed partial class LiveTarget
                 continue;
             }
 
-            PlanOutcome outcome = RunBatch(cost, plans);
+            PlanOutcome outcome = RunBatch(plans, isLast: next == plans.Length);
             if (outcome != PlanOutcome.Done)
             {
                 GiveParts(plans, outcome);
@@ -122,7 +127,7 @@ public sealed partial class LiveTarget
             }
             else
             {
-                Collect(plans);
+                Collect(plans, ref next, ref offset);
             }
 
             // A plan whose beginning failed is not gone on with.
@@ -132,6 +137,8 @@ public sealed partial class LiveTarget
                 offset = 0;
             }
         }
+
+        DropStoreWindow();
     }
 
     /// <summary>Adds the next piece of a plan to the batch; false when the batch is full.</summary>
@@ -288,17 +295,17 @@ public sealed partial class LiveTarget
         PlanKind.Zero => 4 + 0.7 * pages,
         PlanKind.Unshare => 1 + 0.7 * pages,
         PlanKind.Reshare => 8 + 0.6 * pages,
-        _ => 11 + 0.9 * pages,
+        _ => 6.5 + 1.0 * pages,
     };
 
-    private PlanOutcome RunBatch(double cost, Span<MergePlan> plans)
+    private PlanOutcome RunBatch(Span<MergePlan> plans, bool isLast)
     {
         bool onlyCalls = plans[_parts[0].Plan].Kind == PlanKind.Unshare;
-        PrepareWindowDrop(plans);
+        PrepareWindowDrop(plans, isLast);
         List<MmuRange>? unsharing = onlyCalls ? AnnounceUnshare(plans) : null;
         try
         {
-            return RunAttempts(cost, onlyCalls, plans);
+            return RunAttempts(onlyCalls, plans);
         }
         finally
         {
@@ -310,7 +317,7 @@ public sealed partial class LiveTarget
         }
     }
 
-    private PlanOutcome RunAttempts(double cost, bool onlyCalls, Span<MergePlan> plans)
+    private PlanOutcome RunAttempts(bool onlyCalls, Span<MergePlan> plans)
     {
         int timeOuts = 0;
         MergePlan[]? told = null;
@@ -330,9 +337,10 @@ public sealed partial class LiveTarget
             WindowResult result = RunNotifyingWindow(only, timeOuts, told);
             if (result.Status == WindowStatus.Done)
             {
+                NoteWindowDrop();
                 if (!onlyCalls)
                 {
-                    Learn(cost, result);
+                    Learn(plans, result);
                 }
 
                 return PlanOutcome.Done;
@@ -365,9 +373,16 @@ public sealed partial class LiveTarget
         return PlanOutcome.TargetBusy;
     }
 
-    private void Learn(double cost, in WindowResult result)
+    private void Learn(ReadOnlySpan<MergePlan> plans, in WindowResult result)
     {
         _machine.StopTimes.Add(result.StoppedNanoseconds);
+        double cost = 0;
+        foreach (Part part in _parts)
+        {
+            bool wasLeft = _control.Status(part.Operation) == OpLayout.StatusLeft;
+            cost += wasLeft ? 0 : EstimateMicroseconds(plans[part.Plan].Kind, part.Count) * _costScale;
+        }
+
         double took = (result.ProgramDone - result.AllStopped) / 1000.0;
         if (cost > 100)
         {
@@ -375,30 +390,18 @@ public sealed partial class LiveTarget
         }
     }
 
-    private void PrepareWindowDrop(Span<MergePlan> plans)
+    /// <summary>Reads the operations' results into the plans; goes back to the first that the window had no time for.</summary>
+    private void Collect(Span<MergePlan> plans, ref int next, ref uint offset)
     {
-        ulong low = ulong.MaxValue, high = 0;
         foreach (Part part in _parts)
         {
             ref MergePlan plan = ref plans[part.Plan];
-            if (plan.Kind is PlanKind.Share or PlanKind.Reshare)
+            if (plan.Kind != PlanKind.Unshare && _control.Status(part.Operation) == OpLayout.StatusLeft)
             {
-                ulong at = ((ulong)plan.Slot + part.Offset) << PageSize.Shift;
-                low = Math.Min(low, at);
-                high = Math.Max(high, at + ((ulong)part.Count << PageSize.Shift));
+                (next, offset) = (part.Plan, part.Offset);
+                return;
             }
-        }
 
-        _control.SetHeader(ControlLayout.WindowDropStart, high == 0 ? 0 : _control.Header(ControlLayout.Window) + low);
-        _control.SetHeader(ControlLayout.WindowDropBytes, high == 0 ? 0 : high - low);
-    }
-
-    /// <summary>Reads the operations' results into the plans.</summary>
-    private void Collect(Span<MergePlan> plans)
-    {
-        foreach (Part part in _parts)
-        {
-            ref MergePlan plan = ref plans[part.Plan];
             if (plan.Kind == PlanKind.Unshare)
             {
                 CollectCall(ref plan, part);

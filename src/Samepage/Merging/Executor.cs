@@ -6,7 +6,8 @@ namespace Samepage;
 /// </summary>
 internal sealed class Executor(EngineState state, Matcher matcher)
 {
-    private const int PlansMax = 512;
+    // Plans of one call. The machine keeps what it has looked at of the store until the call ends: few and large calls.
+    private const int PlansMax = 8192;
 
     // How long one call of the machine may get; the machine cuts it into stops of the target by itself.
     private const int PagesPerCallMax = 32768;
