@@ -42,6 +42,14 @@ public sealed record LiveMachineOptions
     /// <summary>Time between two full looks at a target's mappings when cheap signs say that nothing changed.</summary>
     public TimeSpan FullLookInterval { get; init; } = TimeSpan.FromSeconds(2);
 
+    /// <summary>After this time a window begins no further operation but its first; null = somewhat above
+    /// <see cref="BatchTime"/>.</summary>
+    internal TimeSpan? EnoughTime { get; init; }
+
+    /// <summary>True: page-table entries of the store window stay after merging. Wrong; lets a test show that it would
+    /// notice.</summary>
+    internal bool KeepsStoreWindow { get; init; }
+
     /// <summary>True: merge with one thread stopped and the others running on. Wrong; lets a test show that its
     /// detector sees what that breaks.</summary>
     internal bool StopsOneThreadOnly { get; init; }

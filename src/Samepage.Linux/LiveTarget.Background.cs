@@ -19,7 +19,7 @@ public sealed partial class LiveTarget
         }
 
         AwaitStarted();
-        _started = _machine.Background.Start(() => CarryOut(store, plans.Span));
+        _started = _machine.Background.Start(() => CarryOut(store, plans.Span, moreToCome: true));
     }
 
     /// <inheritdoc/>
@@ -28,6 +28,13 @@ public sealed partial class LiveTarget
         Task? started = _started;
         _started = null;
         started?.GetAwaiter().GetResult();
+    }
+
+    /// <inheritdoc/>
+    public void Rest()
+    {
+        AwaitStarted();
+        DropStoreWindow();
     }
 
     private void AwaitStarted() => _started?.GetAwaiter().GetResult();

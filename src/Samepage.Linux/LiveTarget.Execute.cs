@@ -24,10 +24,10 @@ public sealed partial class LiveTarget
     public void Execute(IPageStore store, Span<MergePlan> plans)
     {
         AwaitStarted();
-        CarryOut(store, plans);
+        CarryOut(store, plans, moreToCome: false);
     }
 
-    private void CarryOut(IPageStore store, Span<MergePlan> plans)
+    private void CarryOut(IPageStore store, Span<MergePlan> plans, bool moreToCome)
     {
         if (!ReferenceEquals(store, _store))
         {
@@ -61,7 +61,7 @@ public sealed partial class LiveTarget
 
         _newlyMerged.Clear();
         _vmaEstimate = _classifier.Table.VmaCount;
-        Batches(plans);
+        Batches(plans, moreToCome);
         _classifier.Table.ApplyMerged(_newlyMerged);
     }
 
@@ -97,12 +97,17 @@ public sealed partial class LiveTarget
     }
 
     /// <summary>One pass over the plans; each round packs as many as fit the batch time and runs them.</summary>
-    private void Batches(Span<MergePlan> plans)
+    private void Batches(Span<MergePlan> plans, bool moreToCome)
     {
         int next = 0;
         uint offset = 0;
         while (next < plans.Length)
         {
+            if (_storeWindow.Pages > KeptMax)
+            {
+                DropStoreWindow();
+            }
+
             _control.Clear();
             _parts.Clear();
             double cost = 0;
@@ -116,7 +121,7 @@ public sealed partial class LiveTarget
                 continue;
             }
 
-            PlanOutcome outcome = RunBatch(cost, plans);
+            PlanOutcome outcome = RunBatch(plans, isLast: !moreToCome && next == plans.Length);
             if (outcome != PlanOutcome.Done)
             {
                 GiveParts(plans, outcome);
@@ -128,7 +133,7 @@ public sealed partial class LiveTarget
             }
             else
             {
-                Collect(plans);
+                Collect(plans, ref next, ref offset);
             }
 
             // A plan whose beginning failed is not gone on with.
@@ -137,6 +142,11 @@ public sealed partial class LiveTarget
                 next++;
                 offset = 0;
             }
+        }
+
+        if (!moreToCome)
+        {
+            DropStoreWindow();
         }
     }
 
@@ -294,17 +304,17 @@ public sealed partial class LiveTarget
         PlanKind.Zero => 4 + 0.7 * pages,
         PlanKind.Unshare => 1 + 0.7 * pages,
         PlanKind.Reshare => 8 + 0.6 * pages,
-        _ => 11 + 0.9 * pages,
+        _ => 6.5 + 1.0 * pages,
     };
 
-    private PlanOutcome RunBatch(double cost, Span<MergePlan> plans)
+    private PlanOutcome RunBatch(Span<MergePlan> plans, bool isLast)
     {
         bool onlyCalls = plans[_parts[0].Plan].Kind == PlanKind.Unshare;
-        PrepareWindowDrop(plans);
+        PrepareWindowDrop(plans, isLast);
         List<MmuRange>? unsharing = onlyCalls ? AnnounceUnshare(plans) : null;
         try
         {
-            return RunAttempts(cost, onlyCalls, plans);
+            return RunAttempts(onlyCalls, plans);
         }
         finally
         {
@@ -316,7 +326,7 @@ public sealed partial class LiveTarget
         }
     }
 
-    private PlanOutcome RunAttempts(double cost, bool onlyCalls, Span<MergePlan> plans)
+    private PlanOutcome RunAttempts(bool onlyCalls, Span<MergePlan> plans)
     {
         int timeOuts = 0;
         MergePlan[]? told = null;
@@ -336,9 +346,10 @@ public sealed partial class LiveTarget
             WindowResult result = RunNotifyingWindow(only, timeOuts, told);
             if (result.Status == WindowStatus.Done)
             {
+                NoteWindowDrop();
                 if (!onlyCalls)
                 {
-                    Learn(cost, result);
+                    Learn(plans, result);
                 }
 
                 return PlanOutcome.Done;
@@ -371,9 +382,16 @@ public sealed partial class LiveTarget
         return PlanOutcome.TargetBusy;
     }
 
-    private void Learn(double cost, in WindowResult result)
+    private void Learn(ReadOnlySpan<MergePlan> plans, in WindowResult result)
     {
         _machine.StopTimes.Add(result.StoppedNanoseconds);
+        double cost = 0;
+        foreach (Part part in _parts)
+        {
+            bool wasLeft = _control.Status(part.Operation) == OpLayout.StatusLeft;
+            cost += wasLeft ? 0 : EstimateMicroseconds(plans[part.Plan].Kind, part.Count) * _costScale;
+        }
+
         double took = (result.ProgramDone - result.AllStopped) / 1000.0;
         if (cost > 100)
         {
@@ -381,30 +399,18 @@ public sealed partial class LiveTarget
         }
     }
 
-    private void PrepareWindowDrop(Span<MergePlan> plans)
+    /// <summary>Reads the operations' results into the plans; goes back to the first that the window had no time for.</summary>
+    private void Collect(Span<MergePlan> plans, ref int next, ref uint offset)
     {
-        ulong low = ulong.MaxValue, high = 0;
         foreach (Part part in _parts)
         {
             ref MergePlan plan = ref plans[part.Plan];
-            if (plan.Kind is PlanKind.Share or PlanKind.Reshare)
+            if (plan.Kind != PlanKind.Unshare && _control.Status(part.Operation) == OpLayout.StatusLeft)
             {
-                ulong at = ((ulong)plan.Slot + part.Offset) << PageSize.Shift;
-                low = Math.Min(low, at);
-                high = Math.Max(high, at + ((ulong)part.Count << PageSize.Shift));
+                (next, offset) = (part.Plan, part.Offset);
+                return;
             }
-        }
 
-        _control.SetHeader(ControlLayout.WindowDropStart, high == 0 ? 0 : _control.Header(ControlLayout.Window) + low);
-        _control.SetHeader(ControlLayout.WindowDropBytes, high == 0 ? 0 : high - low);
-    }
-
-    /// <summary>Reads the operations' results into the plans.</summary>
-    private void Collect(Span<MergePlan> plans)
-    {
-        foreach (Part part in _parts)
-        {
-            ref MergePlan plan = ref plans[part.Plan];
             if (plan.Kind == PlanKind.Unshare)
             {
                 CollectCall(ref plan, part);

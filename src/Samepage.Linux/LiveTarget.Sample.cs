@@ -20,6 +20,7 @@ public sealed partial class LiveTarget
     public int Sample(ReadOnlySpan<PageRange> pages, PageSampler sampler, Span<ulong> samples)
     {
         ArgumentNullException.ThrowIfNull(sampler);
+        AwaitStarted();
         if (!IsAlive || !MaySample())
         {
             return 0;

@@ -13,6 +13,11 @@ public sealed partial class LiveTarget
     /// <summary>Threads come and go; more areas than this are not worth splitting runs for.</summary>
     private const int ThreadAreasMax = 64;
 
+    /// <summary>Estimates are met on average only; what takes so much longer than the batch time is cut.</summary>
+    private const double EnoughOfBatchTime = 1.15;
+
+    private TimeSpan EnoughTime => _machine.Options.EnoughTime ?? _machine.Options.BatchTime * EnoughOfBatchTime;
+
     private readonly List<int> _tids = [];
     private readonly ParentThreads _parents;
     private readonly HashSet<ulong> _threadAreas = [];
@@ -38,6 +43,7 @@ public sealed partial class LiveTarget
             Slot = slot,
             Descriptors = Descriptors(),
             // On a busy machine threads need longer to stop; better a longer limit than trying for nothing.
+            EnoughNanoseconds = (long)EnoughTime.TotalNanoseconds,
             StopLimitNanoseconds = (long)_machine.Options.StopLimit.TotalNanoseconds << Math.Min(timeOuts, 4),
         };
         int[] parents = _parents.Current();

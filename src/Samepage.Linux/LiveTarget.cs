@@ -169,6 +169,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
         // Whatever userfaultfd flags its mappings have are ours, from before.
         target._tracked = [new PageRange(0, 1ul << 35)];
         target._unseen.Add(new PageRange(0, 1ul << 35));
+        target._storeWindow.TouchAll(target.StoreWindow);
         return target;
     }
 

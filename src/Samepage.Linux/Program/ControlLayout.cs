@@ -50,6 +50,9 @@ internal static class ControlLayout
     public const int TargetPid = 0xC8;
     public const int TargetStartTicks = 0xD0;
 
+    /// <summary>Not 0: the window has lasted long enough, merge operations not begun are left for the next.</summary>
+    public const int Enough = 0xD8;
+
     // Notifiers (LiveTarget.Notify.cs): the program has placed the pages; we have told everybody; how long it waits.
     public const int Placed = 0xE0;
     public const int Told = 0xE8;
@@ -61,6 +64,10 @@ internal static class ControlLayout
     public const int RegisterArgument = 0x100;
     public const int MoveArgument = 0x140;
     public const int WakeArgument = 0x180;
+
+    /// <summary>What was gated in this window: from the lowest address to the highest; 0 = nothing.</summary>
+    public const int GatedFrom = 0x1A0, GatedTo = 0x1A8;
+
     public const int Adoption = 0x200;
     public const int AdoptionBytes = 0xE00;
 
@@ -88,7 +95,7 @@ internal static class ControlLayout
     public const int TotalBytes = 0xBE000;
 
     /// <summary>The value of <see cref="Version"/>: any change of layout or program makes a new one.</summary>
-    public const uint CurrentVersion = 3;
+    public const uint CurrentVersion = 4;
 }
 
 /// <summary>How much one window can sample.</summary>
@@ -129,6 +136,9 @@ internal static class OpLayout
     /// <summary>Start: number of runs. DoneBytes: how many pages were done.</summary>
     public const uint KindSample = 6;
     public const uint StatusNone = 0, StatusDone = 1, StatusPartial = 2, StatusThreadArea = 3;
+
+    /// <summary>Not begun, because the window had lasted long enough.</summary>
+    public const uint StatusLeft = 4;
 
     public const uint StageGate = 1, StageMove = 2, StageCompare = 3, StageMap = 4, StagePopulate = 5, StageRegister = 6;
 }

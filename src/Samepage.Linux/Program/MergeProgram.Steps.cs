@@ -78,17 +78,23 @@ internal sealed partial class MergeProgram
     /// <summary>rbx = how many bytes (whole pages) at rsi equal the store at the operation's offset, at most r15.</summary>
     private void EmitCompareStore()
     {
-        Label page = _b.NewLabel(), words = _b.NewLabel(), done = _b.NewLabel();
+        Label page = _b.NewLabel(), words = _b.NewLabel(), done = _b.NewLabel(), near = _b.NewLabel();
         _b.Place(ref _compareStore);
+        C.mov(r8, r15);
         C.mov(rdi, Head(Ctl.Window));
         C.add(rdi, Field(Op.StoreOffset));
         C.xor(ebx, ebx);
         _b.Place(ref page);
         C.mov(ecx, PageSize.Bytes / 64);
         _b.Place(ref words);
-        // Both streams come from memory, and the hardware's prefetcher stops at every page border.
+        // Both streams come from memory, and the hardware's prefetcher stops at every page border. Not beyond the run:
+        // behind a lone page that would be half as much memory again, for nothing.
+        C.cmp(r8, PrefetchBytes);
+        C.jbe(near);
         C.prefetcht0(__byte_ptr[rsi + PrefetchBytes]);
         C.prefetcht0(__byte_ptr[rdi + PrefetchBytes]);
+        _b.Place(ref near);
+        C.sub(r8, 64);
         C.mov(rax, __qword_ptr[rsi]);
         C.xor(rax, __qword_ptr[rdi]);
         for (int i = 8; i < 64; i += 8)
@@ -147,7 +153,8 @@ internal sealed partial class MergeProgram
         C.ret();
     }
 
-    /// <summary>Result of the operation, tracking without a gate for what is not mapped from the store, wake who waited.</summary>
+    /// <summary>Result of the operation, tracking without a gate for what is not mapped from the store. Who waited is woken at
+    /// the end of the window.</summary>
     private void EmitOpenGate()
     {
         Label whole = _b.NewLabel(), result = _b.NewLabel(), isZero = _b.NewLabel(), open = _b.NewLabel();
@@ -173,11 +180,6 @@ internal sealed partial class MergeProgram
         _b.Syscall(SYS_ioctl, Head(Ctl.TrackingFd), UFFDIO_UNREGISTER, Operand.AddressOf(Head(Ctl.WakeArgument)));
         Register(Ctl.TrackingFd, r8, null, UFFDIO_REGISTER_MODE_WP);
         _b.Place(ref open);
-        C.mov(rax, Field(Op.Start));
-        C.mov(Head(Ctl.WakeArgument), rax);
-        C.mov(rax, Field(Op.Length));
-        C.mov(Head(Ctl.WakeArgument + 8), rax);
-        _b.Syscall(SYS_ioctl, Head(Ctl.TrackingFd), UFFDIO_WAKE, Operand.AddressOf(Head(Ctl.WakeArgument)));
         _b.Place(ref result);
         C.cmp(rbx, Field(Op.Length));
         C.je(whole);

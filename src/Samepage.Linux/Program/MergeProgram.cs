@@ -131,10 +131,13 @@ internal sealed partial class MergeProgram
         C.mov(ebp, __dword_ptr[r14 + Ctl.OpCount]);
         C.mov(Head(Ctl.ShadowUsed), 0);
         C.mov(Head(Ctl.InShadow), 0);
+        C.mov(Head(Ctl.GatedFrom), 0);
+        C.mov(Head(Ctl.GatedTo), 0);
         _b.Place(ref _nextOp);
         C.test(ebp, ebp);
         C.je(_finish);
         JumpIfOwnerDied(_finish);
+        EmitEnough();
         Label perform = _b.NewLabel();
         C.test(__dword_ptr[r12 + Op.Flags], Op.FlagContinues);
         C.je(perform);
@@ -156,18 +159,53 @@ internal sealed partial class MergeProgram
         C.jmp(_nextOp);
     }
 
-    private const int PrefetchBytes = 1024;
+    /// <summary>Enough is enough, but the first operation always runs: a window that does nothing would come for ever.</summary>
+    private void EmitEnough()
+    {
+        Label goOn = _b.NewLabel();
+        C.cmp(Head(Ctl.Enough), 0);
+        C.je(goOn);
+        C.cmp(ebp, __dword_ptr[r14 + Ctl.OpCount]);
+        C.je(goOn);
+        C.cmp(__dword_ptr[r12 + Op.Kind], (int)Op.KindConvert);
+        C.jae(goOn);
+        C.mov(__dword_ptr[r12 + Op.Status], (int)Op.StatusLeft);
+        C.jmp(_opDone);
+        _b.Place(ref goOn);
+    }
+
+    private const int PrefetchBytes = 2048;
     private const int Op_Bytes = Ctl.OperationBytes;
 
-    /// <summary>Drop the originals and the store window's page-table entries, report, wait for the daemon, leave.</summary>
+    /// <summary>Wake who waits at a gate, drop the originals and, when asked to, the store window's page-table entries;
+    /// report, wait for the daemon, leave.</summary>
     private void EmitFinish()
     {
-        Label noShadow = _b.NewLabel(), noWindow = _b.NewLabel(), wait = _b.NewLabel();
+        Label noShadow = _b.NewLabel(), noWindow = _b.NewLabel(), wait = _b.NewLabel(), noGate = _b.NewLabel();
+        Label alive = _b.NewLabel();
         _b.Place(ref _finish);
+        C.mov(rax, Head(Ctl.GatedFrom));
+        C.mov(rcx, Head(Ctl.GatedTo));
+        C.sub(rcx, rax);
+        C.je(noGate);
+        C.mov(Head(Ctl.WakeArgument), rax);
+        C.mov(Head(Ctl.WakeArgument + 8), rcx);
+        _b.Syscall(SYS_ioctl, Head(Ctl.TrackingFd), UFFDIO_WAKE, Operand.AddressOf(Head(Ctl.WakeArgument)));
+        _b.Place(ref noGate);
         C.cmp(Head(Ctl.ShadowUsed), 0);
         C.je(noShadow);
         _b.Syscall(SYS_madvise, Head(Ctl.Shadow), Head(Ctl.ShadowUsed), MADV_DONTNEED);
         _b.Place(ref noShadow);
+        // With the daemon dead nobody would ask for it later.
+        C.test(__dword_ptr[r14 + Ctl.Mutex], FUTEX_OWNER_DIED);
+        C.je(alive);
+        C.mov(rax, Head(Ctl.Window));
+        C.test(rax, rax);
+        C.jle(alive); // not mapped yet, or no more
+        C.mov(Head(Ctl.WindowDropStart), rax);
+        C.mov(rax, Head(Ctl.WindowBytes));
+        C.mov(Head(Ctl.WindowDropBytes), rax);
+        _b.Place(ref alive);
         C.cmp(Head(Ctl.WindowDropBytes), 0);
         C.je(noWindow);
         _b.Syscall(SYS_madvise, Head(Ctl.WindowDropStart), Head(Ctl.WindowDropBytes), MADV_DONTNEED);
@@ -255,6 +293,7 @@ internal sealed partial class MergeProgram
         C.jmp(_opDone);
 
         _b.Place(ref gated);
+        EmitNoteGated();
         C.mov(Head(Ctl.InShadow), 1);
         C.mov(Field(Op.DoneBytes), 10_000); // attempts, until it becomes the result
         _b.Place(ref move);
@@ -294,6 +333,25 @@ internal sealed partial class MergeProgram
         C.mov(rax, Field(Op.ShadowOffset));
         C.add(rax, r15);
         C.mov(Head(Ctl.ShadowUsed), rax);
+    }
+
+    /// <summary>Widens the range that is woken at the end of the window: one call for all gates.</summary>
+    private void EmitNoteGated()
+    {
+        Label lower = _b.NewLabel(), higher = _b.NewLabel(), notLower = _b.NewLabel();
+        C.mov(rax, Field(Op.Start));
+        C.cmp(Head(Ctl.GatedTo), 0);
+        C.je(lower);
+        C.cmp(rax, Head(Ctl.GatedFrom));
+        C.jae(notLower);
+        _b.Place(ref lower);
+        C.mov(Head(Ctl.GatedFrom), rax);
+        _b.Place(ref notLower);
+        C.add(rax, Field(Op.Length));
+        C.cmp(rax, Head(Ctl.GatedTo));
+        C.jbe(higher);
+        C.mov(Head(Ctl.GatedTo), rax);
+        _b.Place(ref higher);
     }
 
     private void EmitShare()

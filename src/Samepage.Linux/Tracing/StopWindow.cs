@@ -30,6 +30,9 @@ internal struct WindowRequest
 
     /// <summary>Give up when not all threads have stopped after this time.</summary>
     public long StopLimitNanoseconds;
+
+    /// <summary>After this time of the program's it begins no further merge operation. Below a second.</summary>
+    public long EnoughNanoseconds;
 }
 
 /// <summary>Tracking userfaultfd, merged userfaultfd, store: ours and the target's number of each.</summary>
@@ -154,6 +157,7 @@ internal sealed class StopWindow : IDisposable
         Set(W.Header, request.ControlArea);
         Set(W.ProgramRegisters, _program);
         Set(W.StopLimitNanoseconds, (nint)request.StopLimitNanoseconds);
+        Set(W.EnoughNanoseconds, (nint)request.EnoughNanoseconds);
         Set(W.ProgramStart, (nint)code);
         Set(W.ProgramEnd, (nint)(request.TargetBase + ControlLayout.TotalBytes));
         Set(W.Mode, request.OnlyThread == 0 ? W.ModeAll : W.ModeOne);

@@ -14,32 +14,45 @@ namespace Samepage.Linux.Tracing;
 /// <content>While a thread is lent to the merge program.</content>
 internal sealed partial class StopWindowCode
 {
+    /// <summary>
+    /// Waits for the program, and tells it when it is enough: whatever the estimate of a batch was worth, the target stands still
+    /// no longer than that and one operation.
+    /// </summary>
     private void EmitAwaitDone()
     {
-        Label look = _b.NewLabel(), spin = _b.NewLabel(), done = _b.NewLabel();
+        Label spin = _b.NewLabel(), done = _b.NewLabel(), poll = _b.NewLabel(), wait = _b.NewLabel();
         C.mov(r12, At(W.Header));
-        C.mov(r13d, 2000);
+        C.mov(r13d, SpinsBeforeWait);
         _b.Place(ref spin);
         C.cmp(__dword_ptr[r12 + Ctl.Done], 0);
         C.jne(done);
         C.pause();
         C.dec(r13d);
         C.jne(spin);
-        _b.Place(ref look);
-        // Most batches take longer than is worth spinning for. The limit on the wait is there to see the thread's own stops.
+        // Most batches take longer than is worth spinning for.
+        C.mov(rax, At(W.EnoughNanoseconds));
+        _b.Place(ref wait);
         C.mov(At(W.TimeSpec), 0);
-        C.mov(At(W.TimeSpec + 8), 500_000);
+        C.mov(At(W.TimeSpec + 8), rax);
         _b.Syscall(
             SYS_futex, Operand.AddressOf(__qword_ptr[r12 + Ctl.Done]), FUTEX_WAIT, 0, Operand.AddressOf(At(W.TimeSpec)));
         C.cmp(__dword_ptr[r12 + Ctl.Done], 0);
         C.jne(done);
+        C.cmp(rax, -ETIMEDOUT);
+        C.jne(poll);
+        C.mov(__qword_ptr[r12 + Ctl.Enough], 1);
+        _b.Place(ref poll);
         C.call(_pollBorrowed);
         C.test(eax, eax);
         C.js(_leave);
-        C.jmp(look);
+        // The limit on the wait is there to see the thread's own stops.
+        C.mov(eax, 500_000);
+        C.jmp(wait);
         _b.Place(ref done);
         Stamp(W.Time2);
     }
+
+    private const int SpinsBeforeWait = 200;
 
     /// <summary>
     /// Looks at the borrowed thread without waiting. eax = 0 it runs (again), 1 it stands at our interrupt, -1 it is dead.

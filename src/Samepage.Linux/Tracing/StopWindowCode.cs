@@ -507,6 +507,13 @@ internal sealed partial class StopWindowCode
         C.mov(eax, At32(W.OwnThread));
         C.or(eax, unchecked((int)FUTEX_WAITERS));
         C.mov(__dword_ptr[r12 + Ctl.Done], 0);
+        // No time at all: the program does its first operation and leaves the others.
+        Label later = _b.NewLabel();
+        C.mov(__qword_ptr[r12 + Ctl.Enough], 1);
+        C.cmp(At(W.EnoughNanoseconds), 0);
+        C.je(later);
+        C.mov(__qword_ptr[r12 + Ctl.Enough], 0);
+        _b.Place(ref later);
         C.mov(__dword_ptr[r12 + Ctl.Mutex], eax);
         // The program's registers: the thread's own segments and bases, ours for the few that matter.
         C.mov(rdi, At(W.Registers));

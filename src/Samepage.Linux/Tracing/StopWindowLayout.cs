@@ -24,7 +24,11 @@ internal static class WindowLayout
 
     /// <summary>Pairs (ours, the target's) of descriptors that must be the same open file: tracking, merged, store.</summary>
     public const int Descriptors = 0x168, DescriptorPairs = 3;
-    public const int Bytes = 0x200; // fields end at 0x1C0
+
+    /// <summary>In: after this time the program is told to begin no further merge operation.</summary>
+    public const int EnoughNanoseconds = 0x1C0;
+
+    public const int Bytes = 0x200; // fields end at 0x1C8
 
     public const int RobustHeadBytes = 24;
 

@@ -160,6 +160,14 @@ public interface ITarget
     void Finish()
     {
     }
+
+    /// <summary>
+    /// No more plans come for a while: what the machine keeps in the target for the next ones goes.
+    /// <see cref="Execute"/> keeps nothing.
+    /// </summary>
+    void Rest()
+    {
+    }
 }
 
 /// <summary>Consecutive pages mapped from consecutive slots.</summary>

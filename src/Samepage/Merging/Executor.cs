@@ -6,6 +6,7 @@ namespace Samepage;
 /// </summary>
 internal sealed class Executor
 {
+    // Plans of one call. The machine keeps what it has looked at of the store until the call ends: not too few.
     private const int PlansMax = 2048;
 
     // How long one call of the machine may get; the machine cuts it into stops of the target by itself.
@@ -48,6 +49,7 @@ internal sealed class Executor
         foreach (RegisteredTarget target in _state.Targets)
         {
             Invariant.Check(target.Pages.PlannedCount == 0);
+            target.Target.Rest();
         }
     }
 
