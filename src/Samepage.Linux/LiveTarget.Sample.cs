@@ -12,6 +12,7 @@ public sealed partial class LiveTarget
 
     // What fits the time a batch may take; learned.
     private int _sampleWindowPages = SampleLimits.Pages;
+    private double _sampleNanoseconds = 40;
 
     /// <summary>Windows in which pages were sampled, and those of them that met a page that was not to be read.</summary>
     internal (long All, long Faulted) SampleWindows { get; private set; }
@@ -84,15 +85,21 @@ public sealed partial class LiveTarget
         return 0;
     }
 
+    /// <summary>
+    /// The fastest of the last windows counts: on a busy machine some take longer for reasons that smaller ones would not
+    /// change.
+    /// </summary>
     private void LearnSampling(int pages, in WindowResult result)
     {
-        double limit = _machine.Options.BatchTime.TotalNanoseconds;
-        double each = (double)(result.ProgramDone - result.AllStopped) / pages;
-        if (pages >= SampleWindowPagesMin && each > 0)
+        if (pages < SampleWindowPagesMin)
         {
-            double fit = (_sampleWindowPages * 0.75) + (limit / each * 0.25);
-            _sampleWindowPages = (int)Math.Clamp(fit, SampleWindowPagesMin, SampleLimits.Pages);
+            return;
         }
+
+        double each = (double)(result.ProgramDone - result.AllStopped) / pages;
+        _sampleNanoseconds = Math.Max(1, Math.Min(each, _sampleNanoseconds * 1.25));
+        double fit = _machine.Options.BatchTime.TotalNanoseconds / _sampleNanoseconds;
+        _sampleWindowPages = (int)Math.Clamp(fit, SampleWindowPagesMin, SampleLimits.Pages);
     }
 
     /// <summary>

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 
@@ -88,6 +89,7 @@ internal sealed class IndexSegment
     /// <param name="keys">Tells the keys of the ids.</param>
     /// <param name="id">The id, when there is one.</param>
     /// <param name="free">Where another may go, when there is none.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public bool TryFindFirst(ulong key, IndexHash hash, IDigestKeys keys, out uint id, out int free)
     {
         var walk = new Walk(this, hash);
@@ -105,6 +107,7 @@ internal sealed class IndexSegment
     }
 
     /// <summary>Whether the id is there, how many have the same tag, and where another may go.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public Slot Look(IndexHash hash, uint id)
     {
         var walk = new Walk(this, hash);
@@ -151,6 +154,7 @@ internal sealed class IndexSegment
 
     /// <summary>Takes entries of the pair out.</summary>
     /// <returns>How many there were.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public int Remove(ulong key, IndexHash hash, uint id, IDigestKeys keys)
     {
         var removed = 0;

@@ -181,17 +181,34 @@ internal sealed class EngineState
     /// </summary>
     public void MakeRoom(long more)
     {
-        if (more < RoomMadeMin || Unstable.Count + more <= Unstable.Room)
+        if (more >= RoomMadeMin && more > Unshared / 4 && Unshared + more > Unstable.Room)
         {
-            return;
+            MakeUnstable(more);
         }
+    }
 
-        // Those that are in it already, and written since, take no more room than before.
-        long live = Targets.Sum(target => target.Pages.Unshared);
-        more = Math.Min(more, Targets.Sum(target => target.RegisteredPages) - live);
-        if (more > live / 4 && live + more > Unstable.Room)
+    /// <summary>True when that many pages are most of the unstable tree's, and not just a few.</summary>
+    public bool MostAre(long pages) => pages >= RoomMadeMin && pages > Unshared / 3;
+
+    /// <summary>Makes the unstable tree anew, out of the pages that are in it by their words.</summary>
+    /// <param name="more">How many pages are to come.</param>
+    public void MakeUnstable(long more)
+    {
+        Unstable = new DigestIndex(Pages, (long)((Unshared + more) * FillFactor));
+        AddUnshared();
+    }
+
+    private long Unshared
+    {
+        get
         {
-            MakeUnstable((long)((live + more) * FillFactor));
+            long pages = 0;
+            foreach (RegisteredTarget target in Targets)
+            {
+                pages += target.Pages.Unshared;
+            }
+
+            return pages;
         }
     }
 
@@ -200,12 +217,7 @@ internal sealed class EngineState
     /// leave the tree and come back.</param>
     public void TrimUnstable(bool atOnce)
     {
-        long live = 0;
-        foreach (RegisteredTarget target in Targets)
-        {
-            live += target.Pages.Unshared;
-        }
-
+        long live = Unshared;
         bool tooLarge = Unstable.Bytes > (live * BytesPerEntryMax) + SpareBytes;
         _passesTooLarge = tooLarge ? _passesTooLarge + 1 : 0;
         if (!tooLarge || (!atOnce && _passesTooLarge < TrimAfterPasses))
@@ -214,12 +226,12 @@ internal sealed class EngineState
         }
 
         _passesTooLarge = 0;
-        MakeUnstable(live);
+        Unstable = new DigestIndex(Pages, live);
+        AddUnshared();
     }
 
-    private void MakeUnstable(long capacity)
+    private void AddUnshared()
     {
-        Unstable = new DigestIndex(Pages, capacity);
         foreach (RegisteredTarget target in Targets)
         {
             foreach (uint chunk in target.Pages.SortedChunks())

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Samepage;
 
 /// <summary>
@@ -12,9 +14,6 @@ internal sealed class Sampler(EngineState state)
     private const int RangesMax = 256;
 
     private const int TouchedAhead = 16;
-
-    // Pages the tree is made ready for at once: 64 MiB of entries.
-    private const ulong RoomPagesMax = 10_000_000;
 
     private readonly List<PageRange> _ranges = new(RangesMax);
     private ulong[] _samples = [];
@@ -35,7 +34,12 @@ internal sealed class Sampler(EngineState state)
             _samples = GC.AllocateUninitializedArray<ulong>(PiecePages);
         }
 
-        state.MakeRoom((long)cursor.Listed(RoomPagesMax));
+        if (cursor.IsNew)
+        {
+            cursor.IsNew = false;
+            MakeRoom(target.Pages, cursor.Runs);
+        }
+
         int taken = TakePiece(target, cursor, out int toSample);
         budget.Spend(taken);
         state.PagesScanned += taken;
@@ -51,6 +55,62 @@ internal sealed class Sampler(EngineState state)
 
     /// <summary>Nothing is sampled for a while: the buffer is given back.</summary>
     public void Rest() => _samples = [];
+
+    /// <summary>
+    /// Makes room in the tree for what is listed. Where most of the tree's pages are listed again, written, they leave
+    /// it all at once, which costs less than one by one.
+    /// </summary>
+    private void MakeRoom(TargetPages pages, ReadOnlySpan<PageRange> runs)
+    {
+        long listed = 0;
+        long inTree = 0;
+        foreach (PageRange run in runs)
+        {
+            listed += (long)run.Count;
+            inTree += CountInTree(pages, run, leave: false);
+        }
+
+        if (!state.MostAre(inTree))
+        {
+            state.MakeRoom(listed - inTree);
+            return;
+        }
+
+        foreach (PageRange run in runs)
+        {
+            CountInTree(pages, run, leave: true);
+        }
+
+        state.MakeUnstable(listed);
+    }
+
+    private long CountInTree(TargetPages pages, PageRange run, bool leave)
+    {
+        long count = 0;
+        for (ulong page = run.Start; page < run.End;)
+        {
+            ulong end = Math.Min(run.End, (page | PageTable.OffsetMask) + 1);
+            if (pages.TryFindChunk(page, out _))
+            {
+                foreach (ref ulong word in WordsOf(pages.IdOf(page), (int)(end - page)))
+                {
+                    var known = new PageWord(word);
+                    if (known.TreeKey != 0)
+                    {
+                        count++;
+                        if (leave)
+                        {
+                            pages.Change(ref word, PageWord.Unknown(known.IsBroken));
+                        }
+                    }
+                }
+            }
+
+            page = end;
+        }
+
+        return count;
+    }
 
     /// <summary>Takes a piece out of what is listed.</summary>
     /// <returns>Pages taken, those too that are not to be sampled.</returns>
@@ -151,6 +211,8 @@ internal sealed class Sampler(EngineState state)
         }
     }
 
+    // Compiled when it is first used: compiled beforehand, nothing of the framework's is inlined.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Sort(TargetPages pages, uint first, ReadOnlySpan<ulong> samples)
     {
         Samples known = state.Samples;

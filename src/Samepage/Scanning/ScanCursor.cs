@@ -37,6 +37,7 @@ internal sealed class ScanCursor
         _next = 0;
         _count = runs;
         SpansChanged = false;
+        IsNew = true;
     }
 
     /// <summary>Takes the next listed page out.</summary>
@@ -58,6 +59,12 @@ internal sealed class ScanCursor
 
         return true;
     }
+
+    /// <summary>The runs that are listed, where they were not taken out yet.</summary>
+    public ReadOnlySpan<PageRange> Runs => _listed.AsSpan(_next, _count - _next);
+
+    /// <summary>True from <see cref="Listed(int)"/> until somebody sets it back.</summary>
+    public bool IsNew { get; set; }
 
     /// <summary>Pages listed and not taken out yet, counted up to <paramref name="enough"/>.</summary>
     public ulong Listed(ulong enough)

@@ -112,6 +112,7 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
             VisitBatch(target, atOnce: true);
         }
 
+        list.Reset();
         return true;
     }
 
