@@ -46,6 +46,10 @@ namespace Samepage;
 //      machine hash two secret lines of each listed page where it lies; a page whose sample nobody else has is remembered by
 //      it and not read. It is read when another page turns up with the same sample. (Sampler, Samples, ITarget.Sample)
 //
+//   9. Two things at once. The machine carries plans out while the engine looks for the next ones: both take about the
+//      same time, and a host that has memory to merge has a second processor. Pages under way stay planned, and
+//      whoever has to know what became of them waits first. (UnderWay, ITarget.Start)
+//
 // The life of a page, in its word (PageWord): Unknown -> listed: Fresh -> one pass later: Candidate, or Planned ->
 // executed: Merged, or Zeroed, or Unmergeable with a reason -> written: listed again: Fresh, now broken. A synchronous merge
 // has Sampled before Candidate.

@@ -234,6 +234,7 @@ public sealed partial class Supervisor : IDisposable
         }
 
         ForgetEnded();
+        Warmup.Rehearsal.Begin();
         domain ??= provider.DefaultDomain(pid);
         var target = provider.Attach(pid, domain, ranges);
         var registered = Register(target, domain, ranges);
