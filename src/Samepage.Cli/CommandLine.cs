@@ -14,7 +14,7 @@ internal static class CommandLine
 
     internal static int Run(string[] args, Terminal terminal)
     {
-        var root = Build(terminal);
+        var root = Build(terminal, args.Length > 0 ? args[0] : null);
         ParseResult parsed = root.Parse(RunVerb.SeparateCommand(args));
         if (parsed.Errors.Count > 0 && parsed.Action is not HelpAction and not ExampleHelp)
         {
@@ -33,11 +33,11 @@ internal static class CommandLine
         });
     }
 
-    /// <summary>The root with all verbs.</summary>
-    internal static RootCommand Build(Terminal terminal)
+    /// <summary>The root with all verbs, or with the one of that name.</summary>
+    internal static RootCommand Build(Terminal terminal, string? only = null)
     {
         var root = new RootCommand("Merges identical memory pages of running processes.");
-        foreach (var verb in Verb.All(terminal))
+        foreach (var verb in Verb.Named(only, terminal))
         {
             root.Subcommands.Add(verb);
         }

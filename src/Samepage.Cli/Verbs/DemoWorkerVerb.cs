@@ -6,12 +6,14 @@ namespace Samepage.Cli.Verbs;
 /// <summary>One process of the demonstration; obeys lines on standard input and answers each with one.</summary>
 internal static class DemoWorkerVerb
 {
+    internal const string Name = "demo-worker";
+
     internal static Command Create()
     {
         var index = new Option<int>("--index");
         var seed = new Option<ulong>("--seed");
         var mebibytes = new Option<int>("--mebibytes");
-        var verb = new Command("demo-worker", "One process of the demonstration.") { index, seed, mebibytes };
+        var verb = new Command(Name, "One process of the demonstration.") { index, seed, mebibytes };
         verb.Hidden = true;
         verb.SetAction(parsed =>
         {

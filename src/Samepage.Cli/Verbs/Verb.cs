@@ -6,26 +6,36 @@ namespace Samepage.Cli.Verbs;
 /// <summary>What verbs have in common.</summary>
 internal static class Verb
 {
-    internal static IEnumerable<Command> All(Terminal terminal) =>
+    private static readonly (string Name, Func<Terminal, Command> Create)[] Verbs =
     [
-        DemoVerb.Create(terminal),
-        DaemonVerb.Create(terminal),
-        DoctorVerb.Create(terminal),
-        StatusVerb.Create(terminal),
-        ListVerb.Create(terminal),
-        TopVerb.Create(terminal),
-        RunVerb.Create(terminal),
-        AttachVerb.Create(terminal),
-        DetachVerb.Create(terminal),
-        MergeVerb.Create(terminal),
-        UnmergeVerb.Create(terminal),
-        GetVerb.Create(terminal),
-        SetVerb.Create(terminal),
-        SimulateVerb.Create(terminal),
-        MountVerb.Create(terminal),
-        UnmountVerb.Create(terminal),
-        DemoWorkerVerb.Create(),
+        ("demo", DemoVerb.Create),
+        ("daemon", DaemonVerb.Create),
+        ("doctor", DoctorVerb.Create),
+        ("status", StatusVerb.Create),
+        ("list", ListVerb.Create),
+        ("top", TopVerb.Create),
+        ("run", RunVerb.Create),
+        ("attach", AttachVerb.Create),
+        ("detach", DetachVerb.Create),
+        ("merge", MergeVerb.Create),
+        ("unmerge", UnmergeVerb.Create),
+        ("get", GetVerb.Create),
+        ("set", SetVerb.Create),
+        ("simulate", SimulateVerb.Create),
+        ("mount", MountVerb.Create),
+        ("unmount", UnmountVerb.Create),
+        (DemoWorkerVerb.Name, _ => DemoWorkerVerb.Create()),
     ];
+
+    /// <summary>
+    /// The verb of that name alone, or all where there is none of that name: making the others takes longer than the
+    /// rest of a short command.
+    /// </summary>
+    internal static IEnumerable<Command> Named(string? name, Terminal terminal)
+    {
+        var chosen = Array.FindIndex(Verbs, verb => verb.Name == name);
+        return chosen < 0 ? Verbs.Select(verb => verb.Create(terminal)) : [Verbs[chosen].Create(terminal)];
+    }
 
     /// <summary>--socket, on every verb that talks to a daemon.</summary>
     internal static Option<string> Socket() => new("--socket")

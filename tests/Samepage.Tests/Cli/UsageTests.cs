@@ -27,6 +27,11 @@ public sealed class UsageTests
 
     [Theory]
     [MemberData(nameof(Verbs))]
+    public void AVerbThatIsAskedForIsMadeAlone(string verb) =>
+        Assert.Equal([verb], CommandLine.Build(Nowhere, verb).Subcommands.Select(one => one.Name));
+
+    [Theory]
+    [MemberData(nameof(Verbs))]
     public void HelpOfEveryVerbHasAnExampleThatStartsWithIt(string verb)
     {
         CliResult help = CliResult.Of(verb, "--help").Good();
