@@ -107,5 +107,5 @@ public sealed partial class LiveTarget
     /// judged when the process was attached.
     /// </summary>
     private bool MaySample() =>
-        _process.Proc.TryReadStatus(_buffer, out ProcessStatus status) && status.SeccompMode == 0;
+        !_machine.Options.StopsOneThreadOnly && _process.Proc.TryReadStatus(_buffer, out ProcessStatus status) && status.SeccompMode == 0;
 }

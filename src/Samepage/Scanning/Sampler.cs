@@ -24,7 +24,7 @@ internal sealed class Sampler(EngineState state)
     public bool TryVisitListed(RegisteredTarget target, ScanCursor cursor, WakeBudget budget)
     {
         ulong worthIt = (ulong)state.Samples.Options.PagesMin;
-        if (!state.Samples.IsOn || cursor.SpansChanged || cursor.Listed(worthIt) < worthIt)
+        if (!state.Samples.IsOn || cursor.SpansChanged || cursor.CountListed(worthIt) < worthIt)
         {
             return false;
         }

@@ -67,7 +67,7 @@ internal sealed class ScanCursor
     public bool IsNew { get; set; }
 
     /// <summary>Pages listed and not taken out yet, counted up to <paramref name="enough"/>.</summary>
-    public ulong Listed(ulong enough)
+    public ulong CountListed(ulong enough)
     {
         ulong pages = 0;
         for (int i = _next; i < _count && pages < enough; i++)
