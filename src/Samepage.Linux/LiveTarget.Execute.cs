@@ -8,6 +8,8 @@ namespace Samepage.Linux;
 public sealed partial class LiveTarget
 {
     private const int ChunkPages = 256;
+    private const int ChunkPagesMin = 64;
+    private const double LearningStep = 1.06;
     private const int AttemptsMax = 40;
     private const int TimeOutsMax = 8;
     private readonly List<Part> _parts = [];
@@ -180,6 +182,7 @@ public sealed partial class LiveTarget
         }
 
         count = ClearOf(_threadAreas, page, (uint)Math.Min(count, segment.Range.End - page));
+        count = Math.Min(count, PagesOfOneOperation());
         double pageCost = EstimateMicroseconds(plan.Kind, count) * _costScale;
         bool isFull = _parts.Count != 0
             && (cost + pageCost > _machine.Options.BatchTime.TotalMicroseconds
@@ -307,6 +310,9 @@ public sealed partial class LiveTarget
         _ => 6.5 + 1.0 * pages,
     };
 
+    /// <summary>A window can be cut between operations only, so none may take long where pages are dear.</summary>
+    private uint PagesOfOneOperation() => (uint)Math.Clamp(ChunkPages / _costScale, ChunkPagesMin, ChunkPages);
+
     private PlanOutcome RunBatch(Span<MergePlan> plans, bool isLast)
     {
         bool onlyCalls = plans[_parts[0].Plan].Kind == PlanKind.Unshare;
@@ -393,9 +399,10 @@ public sealed partial class LiveTarget
         }
 
         double took = (result.ProgramDone - result.AllStopped) / 1000.0;
+        // Small steps up or down: towards the usual cost. What a window took that had to wait for a CPU says nothing.
         if (cost > 100)
         {
-            _costScale = Math.Clamp(_costScale * (0.8 + 0.2 * Math.Clamp(took / cost, 0.25, 4)), 0.2, 20);
+            _costScale = Math.Clamp(took > cost ? _costScale * LearningStep : _costScale / LearningStep, 0.2, 20);
         }
     }
 

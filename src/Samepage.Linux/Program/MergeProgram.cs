@@ -175,6 +175,9 @@ internal sealed partial class MergeProgram
     }
 
     private const int PrefetchBytes = 2048;
+
+    /// <summary>30 to 100 us.</summary>
+    private const int SpinsAtEnd = 2000;
     private const int Op_Bytes = Ctl.OperationBytes;
 
     /// <summary>Wake who waits at a gate, drop the originals and, when asked to, the store window's page-table entries;
@@ -182,7 +185,7 @@ internal sealed partial class MergeProgram
     private void EmitFinish()
     {
         Label noShadow = _b.NewLabel(), noWindow = _b.NewLabel(), wait = _b.NewLabel(), noGate = _b.NewLabel();
-        Label alive = _b.NewLabel();
+        Label alive = _b.NewLabel(), spin = _b.NewLabel();
         _b.Place(ref _finish);
         C.mov(rax, Head(Ctl.GatedFrom));
         C.mov(rcx, Head(Ctl.GatedTo));
@@ -212,6 +215,13 @@ internal sealed partial class MergeProgram
         _b.Place(ref noWindow);
         C.mov(__dword_ptr[r14 + Ctl.Done], 1);
         _b.Syscall(SYS_futex, Operand.AddressOf(Head(Ctl.Done)), FUTEX_WAKE, 1);
+        // The daemon is on its way. A thread that runs stops at once; one that sleeps has to wait for its turn on the CPU.
+        C.mov(ecx, SpinsAtEnd);
+        _b.Place(ref spin);
+        JumpIfOwnerDied(_leave);
+        C.pause();
+        C.dec(ecx);
+        C.jne(spin);
         _b.Place(ref wait);
         C.mov(edx, __dword_ptr[r14 + Ctl.Mutex]);
         C.test(edx, FUTEX_OWNER_DIED);

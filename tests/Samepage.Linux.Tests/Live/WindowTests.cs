@@ -27,8 +27,8 @@ public sealed class WindowTests(ITestOutputHelper output)
         long windows = harness.Machine.StopTimes.Count;
         output.WriteLine($"{windows} windows");
         Assert.All(plans, plan => Assert.Equal((PlanOutcome.Done, plan.Count), (plan.Outcome, plan.DonePages)));
-        // Six operations.
-        Assert.Equal(hasTime ? 1 : 6, windows);
+        // Six operations, or more smaller ones where the windows before were slow.
+        Assert.True(hasTime ? windows == 1 : windows >= 6, $"{windows} windows");
         byte[] after = new byte[before.Length];
         Assert.Equal(3 * RunPages, target.Read([Range(plans)], after));
         Assert.True(before.AsSpan().SequenceEqual(after));
