@@ -45,6 +45,20 @@ public sealed class BrokenVariantTests(ITestOutputHelper output)
     [Fact]
     public void With_siblings_running_on_their_mappings_are_overwritten()
     {
+        // The merge may be caught where it cannot go on, because a sibling has filled the place pages have to go back to,
+        // before anything was overwritten: then another program is tried.
+        const int programs = 5;
+        long errors = 0;
+        for (int program = 0; program < programs && errors == 0; program++)
+        {
+            errors = ErrorsWithSiblingsRunningOn();
+        }
+
+        Assert.True(errors > 0, "threads ran on during the merge and nobody noticed");
+    }
+
+    private long ErrorsWithSiblingsRunningOn()
+    {
         using var harness = new LiveHarness(options => options with { StopsOneThreadOnly = true });
         using var victim = CVictim.Start("siblings", ["--threads", "4"]);
         harness.Attach(victim, victim.Regions);
@@ -53,17 +67,16 @@ public sealed class BrokenVariantTests(ITestOutputHelper output)
         loop.Start();
         long errors = 0;
         var watch = System.Diagnostics.Stopwatch.StartNew();
-        while (errors == 0 && watch.Elapsed < TimeSpan.FromSeconds(20))
+        while (errors == 0 && watch.Elapsed < TimeSpan.FromSeconds(10))
         {
             Thread.Sleep(100);
             errors = victim.Report().Errors;
         }
 
-        // The merge may be caught where it cannot go on, because a sibling has filled the place pages have to go back to.
         DetachedProcess.Run("kill", ["-KILL", $"{victim.Pid}"]);
         loop.Join();
         output.WriteLine($"{errors} errors after {watch.Elapsed.TotalSeconds:0.0} s and {Interlocked.Read(ref rounds)} rounds");
-        Assert.True(errors > 0, "threads ran on during the merge and nobody noticed");
+        return errors;
     }
 
     [Fact]
