@@ -29,6 +29,8 @@ internal sealed class Sampler(EngineState state)
             return false;
         }
 
+        // Pages that are planned are about to be looked at, and the machine can do only one thing in a target.
+        state.UnderWay.CompleteIn(target);
         if (_samples.Length == 0)
         {
             _samples = GC.AllocateUninitializedArray<ulong>(PiecePages);

@@ -31,7 +31,7 @@ internal sealed record SamplingOptions
 /// <para>
 /// A sample may be out of date as a digest may: then the page has been written since it was listed, so the machine lists
 /// it again. The set of contested samples may take a stranger for a member, which costs a read; it never forgets one. It
-/// may cost 3/4 of a byte for each registered page; if more samples than that allows are contested,
+/// may cost 3/4 of a byte for each registered page and twice that for each store page; if more samples than that allows are contested,
 /// most pages have to be read anyway, and sampling is off until contents are forgotten (run=2, or no target
 /// left). Pages that are Sampled by then stay so, and rule 1 goes on to hold for them.
 /// </para>
@@ -64,7 +64,11 @@ internal sealed class Samples
 
     public long Bytes => _contested.Bytes;
 
-    private long BytesMax => Math.Max(BytesMin, _state.Targets.Sum(target => target.RegisteredPages) * 3 / 4);
+    // Each store page has a sample, which takes ten bits: with the last target gone they may be all there is.
+    private long BytesMax => Math.Max(
+        BytesMin,
+        (_state.Targets.Sum(target => target.RegisteredPages) * 3 / 4)
+        + (_state.Domains.Sum(domain => domain.Slots.Stored) * 3 / 2));
 
     /// <summary>The tree key of a sample.</summary>
     public static ulong KeyOf(ulong sample) => (sample & PageKey.Mask) | PageKey.OfSample;

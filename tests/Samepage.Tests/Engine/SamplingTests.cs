@@ -162,6 +162,27 @@ public class SamplingTests(ITestOutputHelper output)
     }
 
     [Fact]
+    public void WhatIsLeftInAStoreWithoutTargetsDoesNotTurnSamplingOff()
+    {
+        // More store pages than the set of contested samples has room for without any registered page.
+        const int many = 60_000;
+        var world = new World();
+        world.Start(many, page => page + 1);
+        world.Start(many, page => page + 1, at: World.Base + (2 * many));
+        world.Merge();
+        foreach (RegisteredTarget target in world.Engine.Targets.ToArray())
+        {
+            world.Engine.Unregister(target);
+        }
+
+        MemoryProcess next = world.Start(5_000, page => page + (10 * many), at: World.Base + (4 * many));
+        world.Merge();
+
+        Assert.InRange(next.PagesRead, 0, 500);
+        world.Check();
+    }
+
+    [Fact]
     public void StorePagesOfAnEarlierDaemonAreFound()
     {
         var machine = new MemoryMachine();
