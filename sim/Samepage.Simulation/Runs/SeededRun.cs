@@ -43,11 +43,15 @@ public sealed class SeededRun : IInterleaver
         };
         _machine.Faults = Fires;
         _workload = new Workload(_machine, _random, new Log(_log));
-        _engine = new Engine(_machine, _knobs, options.Seed);
+        _engine = new Engine(_machine, _knobs, options.Seed, Sampling);
     }
 
     /// <summary>The machine, to look at.</summary>
     public SimulatedMachine Machine => _machine;
+
+    /// <summary>In every second run merges sample whatever they can, in the others only what is worth it.</summary>
+    private SamplingOptions Sampling =>
+        _options.Seed % 2 == 1 ? new SamplingOptions { PagesMin = 1 } : SamplingOptions.Default;
 
     private List<RegisteredTarget> AliveTargets => [.. _engine.Targets.Where(target => target.Target.IsAlive)];
 
@@ -273,7 +277,7 @@ public sealed class SeededRun : IInterleaver
         _scansBefore += _engine.Status().FullScans;
         _machine.ReopenStores();
         _knobs = new Knobs();
-        _engine = new Engine(_machine, _knobs, _random.NextWord());
+        _engine = new Engine(_machine, _knobs, _random.NextWord(), Sampling);
         foreach ((SimulatedProcess process, string domain) in left)
         {
             Register(process, domain);

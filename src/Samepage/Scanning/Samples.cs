@@ -39,6 +39,7 @@ internal sealed record SamplingOptions
 internal sealed class Samples
 {
     private const long BytesMin = 64 << 10;
+    private const long StoreReadMax = 16384;
 
     private readonly EngineState _state;
     private readonly PageSampler _sampler;
@@ -132,12 +133,18 @@ internal sealed class Samples
 
     /// <summary>
     /// Contents are forgotten: nothing is contested but the page of zeros and what the stores still hold, which a page
-    /// may yet join.
+    /// may yet join. If they hold much, reading it all would take too long; then a lone page does not join what is left
+    /// over there, but any two equal ones do.
     /// </summary>
     public void Forget()
     {
         _contested.Clear();
         ContestZero();
+        if (_state.Domains.Sum(domain => domain.Slots.Stored) > StoreReadMax)
+        {
+            return;
+        }
+
         foreach (MergeDomain domain in _state.Domains)
         {
             for (uint slot = 0; slot < domain.Slots.End; slot++)

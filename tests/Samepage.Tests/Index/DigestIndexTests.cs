@@ -29,6 +29,35 @@ public sealed class DigestIndexTests
     }
 
     [Fact]
+    public void OnlyTheFirstIdOfAKeyIsAddedWhereOthersAreNotWanted()
+    {
+        const int count = 20_000;
+        var keys = new KeyTable(2 * count);
+        var index = new DigestIndex(keys, 1);
+        for (uint id = 0; id < count; id++)
+        {
+            keys.Keys[id] = 0;
+            Assert.True(index.TryAddFirst(id + 1, id, out _));
+            keys.Keys[id] = id + 1;
+        }
+
+        for (uint id = 0; id < count; id++)
+        {
+            Assert.False(index.TryAddFirst(id + 1, id + count, out uint other));
+            Assert.Equal(id, other);
+        }
+
+        Assert.Equal(count, index.Count);
+
+        // An id that has got another key is in nobody's way.
+        keys.Keys[7] = 0;
+        Assert.True(index.TryAddFirst(8, count, out _));
+        keys.Keys[count] = 8;
+        Assert.False(index.TryAddFirst(8, count + 1, out uint found));
+        Assert.Equal((uint)count, found);
+    }
+
+    [Fact]
     public void IdsOfOneKeyAreFoundInTheOrderTheyWereAddedAlsoAfterGrowing()
     {
         const int count = 20_000;
