@@ -207,6 +207,9 @@ internal sealed class Bootstrap(ProcessIdentity process, ControlArea control, in
         foreach ((int address, ulong bytes) in ours)
         {
             control.AddCall(Abi.SYS_madvise, [(ulong)address, bytes, Abi.MADV_DONTFORK], indirect: 1);
+            // To a core dump the store window would be anonymous shared memory: every page of the store, other processes'
+            // content too, would go into the file.
+            control.AddCall(Abi.SYS_madvise, [(ulong)address, bytes, Abi.MADV_DONTDUMP], indirect: 1);
         }
     }
 

@@ -55,6 +55,23 @@ public sealed class WindowTests(ITestOutputHelper output)
     }
 
     [Fact]
+    public void Nothing_of_ours_goes_into_a_core_dump_or_to_a_child()
+    {
+        using var harness = new LiveHarness();
+        using LivePuppet puppet = LivePuppet.Start();
+        (LiveTarget target, _, _) = Prepare(harness, puppet, RunPages);
+        foreach (int area in (ReadOnlySpan<int>)[ControlLayout.Shadow, ControlLayout.Window, ControlLayout.Base])
+        {
+            string start = target.Control.Header(area).ToString("x", CultureInfo.InvariantCulture) + "-";
+            string flags = File.ReadLines($"/proc/{puppet.Pid}/smaps")
+                .SkipWhile(line => !line.StartsWith(start, StringComparison.Ordinal))
+                .First(line => line.StartsWith("VmFlags:", StringComparison.Ordinal));
+            Assert.Contains(" dc ", flags, StringComparison.Ordinal);
+            Assert.Contains(" dd ", flags, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
     public void What_a_dead_daemon_left_in_the_store_window_goes_with_the_first_merge()
     {
         using var harness = new LiveHarness(options => options with { KeepsStoreWindow = true });
