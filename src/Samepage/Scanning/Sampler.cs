@@ -19,16 +19,16 @@ internal sealed class Sampler(EngineState state)
     private ulong[] _samples = [];
     private uint _touched;
 
-    /// <summary>Samples the next piece of what is listed.</summary>
-    /// <returns>False when it is not worth it, or cannot be done: the pages are to be read.</returns>
-    public bool TryVisitListed(RegisteredTarget target, ScanCursor cursor, WakeBudget budget)
+    /// <summary>False when what is listed is to be read: because it is little, or sampling is off.</summary>
+    public bool IsWorthIt(ScanCursor cursor)
     {
         ulong worthIt = (ulong)state.Samples.Options.PagesMin;
-        if (!state.Samples.IsOn || cursor.SpansChanged || cursor.CountListed(worthIt) < worthIt)
-        {
-            return false;
-        }
+        return state.Samples.IsOn && !cursor.SpansChanged && cursor.CountListed(worthIt) >= worthIt;
+    }
 
+    /// <summary>Samples the next piece of what is listed.</summary>
+    public void VisitListed(RegisteredTarget target, ScanCursor cursor, WakeBudget budget)
+    {
         // Pages that are planned are about to be looked at, and the machine can do only one thing in a target.
         state.UnderWay.CompleteIn(target);
         if (_samples.Length == 0)
@@ -52,7 +52,6 @@ internal sealed class Sampler(EngineState state)
         _samples.AsSpan(sampled, toSample - sampled).Clear();
         Sort(target);
         target.Notices.Flush();
-        return true;
     }
 
     /// <summary>Nothing is sampled for a while: the buffer is given back.</summary>

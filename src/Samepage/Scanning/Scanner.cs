@@ -14,8 +14,13 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
     // Pages that are walked over in a tenth of a millisecond or two.
     private const ulong ShortWalkPages = 1 << 12;
 
+    // Pages of all targets together that are read by turns.
+    private const long UnreadPages = 1024;
+
     // Attempts after which a page that cannot be merged is tried again no more seldom.
     private const int AttemptsMax = 6;
+
+    private uint _touched;
 
     /// <summary>Goes on with the scan of a target's spans.</summary>
     /// <param name="target">The target.</param>
@@ -27,7 +32,20 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
         ScanCursor cursor = target.Cursor;
         while (true)
         {
-            if (!(atOnce ? ReadUnread(budget) : ReadUnread(target, budget)))
+            // All that is listed is sampled before any of it is read: sampling needs the target, and from the first pages that
+            // were read on it is needed for carrying out plans.
+            if (atOnce && cursor.HasListed && sampler.IsWorthIt(cursor))
+            {
+                if (budget.IsExhausted)
+                {
+                    return false;
+                }
+
+                sampler.VisitListed(target, cursor, budget);
+                continue;
+            }
+
+            if (!(atOnce ? ReadUnread(budget) : ReadUnread(target, budget, long.MaxValue)))
             {
                 return false;
             }
@@ -39,10 +57,7 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
                     return false;
                 }
 
-                if (!atOnce || !sampler.TryVisitListed(target, cursor, budget))
-                {
-                    VisitListed(target, cursor, budget, atOnce);
-                }
+                VisitListed(target, cursor, budget, atOnce);
             }
             else if (cursor.Span == target.Spans.Count)
             {
@@ -67,34 +82,45 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
     /// <returns>True when none is left.</returns>
     public bool ReadUnread(WakeBudget budget)
     {
+        // In slices: pages of one sample lie at about the same place of the lists of different targets, and once both
+        // have been read there is something to carry out while the next ones are.
+        long slice = Math.Max(PageBatch.PagesMax, UnreadPages / state.Targets.Count);
         // One at a time may call for others: a page that was written since may have another's sample by now.
         for (bool more = true; more;)
         {
             more = false;
             foreach (RegisteredTarget target in state.Targets)
             {
-                more = more || !target.Pages.Unread.IsEmpty;
-                if (!ReadUnread(target, budget))
+                if (target.Pages.Unread.IsEmpty)
+                {
+                    continue;
+                }
+
+                more = true;
+                if (budget.IsExhausted)
                 {
                     return false;
                 }
+
+                ReadUnread(target, budget, slice);
             }
         }
 
         return true;
     }
 
-    private bool ReadUnread(RegisteredTarget target, WakeBudget budget)
+    private bool ReadUnread(RegisteredTarget target, WakeBudget budget, long most)
     {
         PageRunList list = target.Pages.Unread;
-        while (!list.IsEmpty)
+        for (long left = most; !list.IsEmpty && left > 0;)
         {
             if (budget.IsExhausted)
             {
                 return false;
             }
 
-            long pages = Math.Min(PageBatch.PagesMax, budget.VisitsLeft);
+            long pages = Math.Min(Math.Min(PageBatch.PagesMax, left), budget.VisitsLeft);
+            left -= pages;
             while (batch.Count < pages && list.TryTake(out uint id))
             {
                 // Something else may have happened to it, as to the pages of any other list.
@@ -112,8 +138,12 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
             VisitBatch(target, atOnce: true);
         }
 
-        list.Reset();
-        return true;
+        if (list.IsEmpty)
+        {
+            list.Reset();
+        }
+
+        return list.IsEmpty;
     }
 
     /// <summary>Decides about pages that were listed in the pass before and not again in this one.</summary>
@@ -267,6 +297,7 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
     {
         batch.Read(target.Target, state.Digester);
         state.Samples.WereRead(batch);
+        TouchTrees(target.Pages.Domain);
         for (int i = 0; i < batch.Count; i++)
         {
             Visit(target, i, atOnce);
@@ -275,6 +306,15 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
         target.Notices.Flush();
         matcher.FlushWrites(target.Pages.Domain);
         batch.Clear();
+    }
+
+    // Where entries lie has nothing to do with where pages lie: asked for together, memory answers together.
+    private void TouchTrees(MergeDomain domain)
+    {
+        for (int i = 0; i < batch.Count; i++)
+        {
+            _touched += state.Unstable.Touch(batch.KeyAt(i)) + domain.Stable.Touch(batch.KeyAt(i));
+        }
     }
 
     private void Visit(RegisteredTarget target, int index, bool atOnce)
