@@ -13,9 +13,9 @@ internal sealed class SynchronousMerge(
 
     // Planned pages at which plans are started. While they are carried out the next ones are looked for, so as many
     // again may be under way: store pages exist beside the private ones until then, and this bounds the memory a
-    // merge needs before it gives any back (32 MiB). Small enough that what was read and written is still in the
+    // merge needs before it gives any back (24 MiB). Small enough that what was read and written is still in the
     // processor's cache when the target compares it; large enough that windows are full.
-    private const long PlannedMaxDefault = 4096;
+    private const long PlannedMaxDefault = 3072;
 
     // Pages between two reports of progress.
     private const long ReportPages = 16384;

@@ -117,7 +117,8 @@ public sealed class SelfVerifyingTests(ITestOutputHelper output)
         DetachedProcess.Run("kill", ["-STOP", $"{victim.Pid}"]);
         DetachedProcess.WaitUntil(() => States(victim.Pid).All(state => state == 'T'), Limit, "not stopped");
         RegisteredTarget target = harness.Attach(victim);
-        LoopCounts counts = harness.MergeAndUnmergeFor(1);
+        // Every second round un-merges what was merged.
+        LoopCounts counts = harness.MergeAndUnmergeFor(1, pages: 4000);
         Assert.True(counts.Merged > 1000 && counts.Unmerged > 1000, counts.ToString());
         // A thread that is let go wakes up for a moment to join the group's stop again.
         DetachedProcess.WaitUntil(() => States(victim.Pid).All(state => state == 'T'), Limit, "not stopped any more");
