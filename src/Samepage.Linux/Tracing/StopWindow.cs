@@ -185,15 +185,34 @@ internal sealed class StopWindow : IDisposable
         Marshal.WriteInt64(_program + SlotLayout.Rip, (long)code + MergeProgram.Current.Entry);
         Marshal.WriteInt64(_program + SlotLayout.Rsp, (long)request.TargetBase + ControlLayout.StackTop);
 
+        ComeFirst(true);
+
         // SAFETY: _code holds exactly the routine StopWindowCode emits, whose signature this is; block and everything it
         // points to belong to this object and live as long as it does.
         WindowStatus status = (WindowStatus)((delegate* unmanaged<nint, long>)_code.Address)(_block);
+        ComeFirst(false);
         var result = new WindowResult(status, (int)Get(W.Borrowed), (int)Get(W.Stragglers),
             Get(W.Time0), Get(W.Time1), Get(W.Time2), Get(W.Time3))
         {
             ThreadAreas = ((ulong)Get(W.ThreadArea), (ulong)Get(W.RseqArea)),
         };
         return result.Stragglers == 0 ? result : result with { Stragglers = Settle() };
+    }
+
+    /// <summary>
+    /// While this thread waits for a processor, the target stands still: the engine's thread, which scans meanwhile, may keep
+    /// one for milliseconds. So for the time of a window it comes before all ordinary threads (SCHED_FIFO, lowest priority).
+    /// Only here, where every wait ends in a sleep: sched_yield, which waits elsewhere use, lets no ordinary thread run
+    /// then, and on a single processor a target never reached its stop. Without the permission nothing changes.
+    /// </summary>
+    private static unsafe void ComeFirst(bool first)
+    {
+        const int SYS_sched_setscheduler = 144, SCHED_OTHER = 0, SCHED_FIFO = 1, SCHED_RESET_ON_FORK = 0x40000000;
+        int priority = first ? 1 : 0;
+
+        // SAFETY: struct sched_param is one int.
+        _ = Libc.syscall(
+            SYS_sched_setscheduler, 0, (first ? SCHED_FIFO : SCHED_OTHER) | SCHED_RESET_ON_FORK, (nint)(&priority));
     }
 
     /// <summary>

@@ -75,7 +75,6 @@ internal sealed class TracerThread : IDisposable
         // The waits of a window are shorter than the 50 us by which the kernel may stretch them.
         const int SYS_prctl = 157, PR_SET_TIMERSLACK = 29;
         _ = Libc.syscall(SYS_prctl, PR_SET_TIMERSLACK, 1);
-        PreferThisThread();
         while (true)
         {
             _wanted.Wait();
@@ -104,17 +103,6 @@ internal sealed class TracerThread : IDisposable
                 return;
             }
         }
-    }
-
-    /// <summary>
-    /// While this thread waits for a processor, a target stands still: the engine's thread, which scans meanwhile, may keep
-    /// one for milliseconds. So it is favoured (nice -10), but stays an ordinary thread: as SCHED_FIFO it kept a target
-    /// on the same, only processor from ever reaching its stop. Without the permission it stays what it is.
-    /// </summary>
-    private static void PreferThisThread()
-    {
-        const int SYS_setpriority = 141, PRIO_PROCESS = 0;
-        _ = Libc.syscall(SYS_setpriority, PRIO_PROCESS, 0, -10);
     }
 
     /// <summary>
