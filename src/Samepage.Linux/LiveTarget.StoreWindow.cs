@@ -3,7 +3,7 @@ using Samepage.Linux.Tracing;
 
 namespace Samepage.Linux;
 
-/// <content>The store window: kept filled while a call of Execute goes on, emptied at its end.</content>
+/// <content>The store window: kept filled until no more plans come (Rest, or the end of Execute), then emptied.</content>
 public sealed partial class LiveTarget
 {
     /// <summary>Few enough to be dropped on the way, at the end of the last stop window (50 us).</summary>

@@ -6,7 +6,7 @@ namespace Samepage;
 /// </summary>
 internal sealed class Executor
 {
-    // Plans of one call. The machine keeps what it has looked at of the store until the call ends: not too few.
+    // Plans of one call: what is more than that is executed before the engine goes on.
     private const int PlansMax = 2048;
 
     // How long one call of the machine may get; the machine cuts it into stops of the target by itself.
@@ -104,17 +104,21 @@ internal sealed class Executor
         }
 
         pages.Dirty.Clear();
-        if (target.IsStuck)
+        // A target that is stuck has none: its pages have failed by now.
+        if (_planCount > 0)
         {
-            FailAll(target, _plans.AsSpan(0, _planCount));
+            _state.UnderWay.Start(target, TakePlans(out int planPages), planPages);
         }
-        else if (_planCount > 0)
-        {
-            _state.UnderWay.Start(target, _plans.AsSpan(0, _planCount));
-        }
+    }
 
+    /// <summary>The plans in hand, which are no longer in hand then; valid until the next is added.</summary>
+    private Span<MergePlan> TakePlans(out int pages)
+    {
+        Span<MergePlan> plans = _plans.AsSpan(0, _planCount);
+        pages = _planPages;
         _planCount = 0;
         _planPages = 0;
+        return plans;
     }
 
     private void AddPlans(RegisteredTarget target, uint chunk)
@@ -166,9 +170,7 @@ internal sealed class Executor
 
         if (_planCount == PlansMax || _planPages >= PagesPerCallMax)
         {
-            ExecuteNow(target, _plans.AsSpan(0, _planCount));
-            _planCount = 0;
-            _planPages = 0;
+            ExecuteNow(target, TakePlans(out _));
             if (target.IsStuck)
             {
                 target.Pages.Fail(
@@ -210,7 +212,10 @@ internal sealed class Executor
         }
 
         // Stuck: the target is gone or cannot be stopped now.
-        FailAll(target, plans);
+        foreach (MergePlan plan in plans)
+        {
+            FailPages(target, plan.Start, plan.Count, NotMergedReason.TargetBusy);
+        }
     }
 
     /// <summary>Settles executed plans.</summary>
@@ -229,14 +234,6 @@ internal sealed class Executor
         }
 
         return left;
-    }
-
-    private void FailAll(RegisteredTarget target, ReadOnlySpan<MergePlan> plans)
-    {
-        foreach (MergePlan plan in plans)
-        {
-            FailPages(target, plan.Start, plan.Count, NotMergedReason.TargetBusy);
-        }
     }
 
     /// <summary>Gives the pages of an executed plan their new words.</summary>

@@ -11,7 +11,7 @@ internal sealed class UnderWay
     private readonly List<Batch> _batches = [];
 
     /// <summary>A target's plans; the array is rented.</summary>
-    public readonly record struct Batch(RegisteredTarget Target, MergePlan[] Plans, int Count, long Pages);
+    public readonly record struct Batch(RegisteredTarget Target, MergePlan[] Plans, int Count);
 
     /// <summary>Who settles a batch that is done: gives its pages their new words.</summary>
     public Action<Batch> Settle { get; set; } = _ => { };
@@ -19,20 +19,15 @@ internal sealed class UnderWay
     /// <summary>Pages in plans under way.</summary>
     public long Pages { get; private set; }
 
-    /// <summary>Starts plans; at most one batch a target.</summary>
-    public void Start(RegisteredTarget target, ReadOnlySpan<MergePlan> plans)
+    /// <summary>Starts plans that nobody has tried; at most one batch a target.</summary>
+    /// <param name="target">Their target.</param>
+    /// <param name="plans">The plans; a copy is carried out.</param>
+    /// <param name="pages">Pages in them.</param>
+    public void Start(RegisteredTarget target, ReadOnlySpan<MergePlan> plans, int pages)
     {
         MergePlan[] own = ArrayPool<MergePlan>.Shared.Rent(plans.Length);
         plans.CopyTo(own);
-        long pages = 0;
-        foreach (ref MergePlan plan in own.AsSpan(0, plans.Length))
-        {
-            plan.Outcome = PlanOutcome.NotTried;
-            plan.DonePages = 0;
-            pages += plan.Count;
-        }
-
-        _batches.Add(new Batch(target, own, plans.Length, pages));
+        _batches.Add(new Batch(target, own, plans.Length));
         Pages += pages;
         target.Target.Start(target.Pages.Domain.Store, own.AsMemory(0, plans.Length));
     }
