@@ -97,7 +97,7 @@ public sealed class VictimTests
     public void AVictimThatIsKilledIsReported()
     {
         using var victim = CVictim.Start("writers", []);
-        DetachedProcess.Run("kill", ["-KILL", $"{victim.Pid}"]);
+        DetachedProcess.Kill(victim.Pid);
         DetachedProcess.WaitUntil(() => !victim.IsAlive, TimeSpan.FromSeconds(10), "still alive");
         Assert.Throws<InvalidOperationException>(() => victim.Report());
     }

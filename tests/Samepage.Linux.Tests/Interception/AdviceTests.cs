@@ -120,7 +120,7 @@ public sealed class AdviceTests(RunDaemon daemon) : IClassFixture<RunDaemon>
         daemon.Merge(Pages, one.Pid, two.Pid, child);
         Assert.Equal(Pages, PageProof.Shared(PageProof.Frames(child, a, Pages), two.Frames(b, Pages)));
         Assert.Equal(0, one.Wrong(a, Pages, 5));
-        DetachedProcess.Run("kill", ["-KILL", $"{child}"]);
+        DetachedProcess.Kill(child);
         daemon.Until(() => daemon.Target(child) is null, "the child is still attached");
     }
 

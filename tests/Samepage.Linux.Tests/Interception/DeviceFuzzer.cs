@@ -68,7 +68,7 @@ internal sealed class DeviceFuzzer : IDisposable
     {
         foreach (int child in _model.Children)
         {
-            DetachedProcess.Run("kill", ["-KILL", $"{child}"]);
+            DetachedProcess.Kill(child);
         }
 
         _asker.Dispose();
@@ -307,7 +307,7 @@ internal sealed class DeviceFuzzer : IDisposable
         {
             int child = children[_random.Next(children.Count)];
             Note($"kill the child {child}");
-            DetachedProcess.Run("kill", ["-KILL", $"{child}"]);
+            DetachedProcess.Kill(child);
             _model.End(child);
             return;
         }

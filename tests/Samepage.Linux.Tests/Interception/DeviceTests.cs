@@ -30,7 +30,7 @@ public sealed class DeviceTests(RunDaemon daemon) : IClassFixture<RunDaemon>
         Assert.Equal(Answer.Ok, one.Do($"close {area}"));
         Thread.Sleep(600);
         Assert.Equal(Pages, PageProof.Shared(one.Frames(a, Pages), two.Frames(b, Pages)));
-        Support.DetachedProcess.Run("kill", ["-KILL", $"{child}"]);
+        Support.DetachedProcess.Kill(child);
         daemon.Until(
             () => PageProof.Shared(one.Frames(a, Pages), two.Frames(b, Pages)) == 0,
             "closing the area did not un-merge");

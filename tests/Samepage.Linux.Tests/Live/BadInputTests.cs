@@ -208,7 +208,7 @@ public sealed class BadInputTests(SharedDaemon shared) : IClassFixture<SharedDae
                 }
                 else
                 {
-                    DetachedProcess.Run("kill", ["-KILL", Text(puppet.Pid)]);
+                    DetachedProcess.Kill(puppet.Pid);
                 }
             });
             end.Start();

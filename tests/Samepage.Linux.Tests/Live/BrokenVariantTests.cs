@@ -73,7 +73,7 @@ public sealed class BrokenVariantTests(ITestOutputHelper output)
             errors = victim.Report().Errors;
         }
 
-        DetachedProcess.Run("kill", ["-KILL", $"{victim.Pid}"]);
+        DetachedProcess.Kill(victim.Pid);
         loop.Join();
         output.WriteLine($"{errors} errors after {watch.Elapsed.TotalSeconds:0.0} s and {Interlocked.Read(ref rounds)} rounds");
         return errors;

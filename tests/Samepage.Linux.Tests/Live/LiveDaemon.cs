@@ -151,7 +151,7 @@ internal sealed class LiveDaemon : IDisposable
 
         foreach (int daemon in Daemons())
         {
-            DetachedProcess.Run("kill", ["-KILL", daemon.ToString(CultureInfo.InvariantCulture)]);
+            DetachedProcess.Kill(daemon);
             DetachedProcess.WaitUntil(() => DetachedProcess.StartTimeOf(daemon) == 0, Limit, "the daemon did not end");
         }
 

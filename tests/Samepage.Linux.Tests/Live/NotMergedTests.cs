@@ -117,7 +117,7 @@ public sealed class NotMergedTests(ITestOutputHelper output)
         }
 
         harness.DetachAll();
-        DetachedProcess.Run("kill", ["-KILL", $"{child}"]);
+        DetachedProcess.Kill(child);
     }
 
     [Fact]

@@ -83,7 +83,7 @@ public sealed class SamplingTests(ITestOutputHelper output)
         Assert.Equal(600, target.Sample(ranges, PageSampler.Create(1), samples));
         puppet.Expect("filter");
         Assert.Equal(0, target.Sample(ranges, PageSampler.Create(1), samples));
-        DetachedProcess.Run("kill", ["-KILL", $"{puppet.Pid}"]);
+        DetachedProcess.Kill(puppet.Pid);
         Assert.True(SpinWait.SpinUntil(() => !target.IsAlive, Limit));
         Assert.Equal(0, target.Sample(ranges, PageSampler.Create(1), samples));
     }

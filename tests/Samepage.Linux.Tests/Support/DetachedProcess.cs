@@ -144,12 +144,29 @@ internal sealed class DetachedProcess : IDisposable
         return int.Parse(File.ReadAllText(path), CultureInfo.InvariantCulture);
     }
 
+    /// <summary>Sends SIGKILL to a process that may just be ending by itself.</summary>
+    public static void Kill(int pid)
+    {
+        ulong startTime = StartTimeOf(pid);
+        try
+        {
+            if (startTime != 0)
+            {
+                Run("kill", ["-KILL", pid.ToString(CultureInfo.InvariantCulture)]);
+            }
+        }
+        catch (InvalidOperationException) when (StartTimeOf(pid) != startTime)
+        {
+            // It was reaped between the look and the signal.
+        }
+    }
+
     public void Dispose()
     {
         output.Dispose();
         if (IsAlive)
         {
-            Run("kill", ["-KILL", Pid.ToString(CultureInfo.InvariantCulture)]);
+            Kill(Pid);
         }
 
         // Also when it has just ended by itself: the shell may be about to write its exit code.

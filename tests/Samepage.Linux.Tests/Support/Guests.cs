@@ -70,7 +70,7 @@ internal sealed class Guests : IDisposable
         {
             if (startTime != 0 && DetachedProcess.StartTimeOf(pid) == startTime)
             {
-                DetachedProcess.Run("kill", ["-KILL", pid.ToString(CultureInfo.InvariantCulture)]);
+                DetachedProcess.Kill(pid);
             }
         }
 
