@@ -56,7 +56,10 @@ internal static class CommandLine
     }
 
     /// <summary>Runs a verb: whatever goes wrong becomes one line and an exit code.</summary>
-    internal static int Guard(Terminal terminal, Func<int> verb)
+    internal static int Guard(Terminal terminal, Func<int> verb) => Guard(() => terminal, verb);
+
+    /// <summary>The same; the terminal is made when something is said there.</summary>
+    internal static int Guard(Func<Terminal> terminal, Func<int> verb)
     {
         try
         {
@@ -64,12 +67,12 @@ internal static class CommandLine
         }
         catch (RequestException error)
         {
-            terminal.Error.WriteLine(ErrorPrefix + OneLine(error.Message));
+            terminal().Error.WriteLine(ErrorPrefix + OneLine(error.Message));
             return (int)error.Code;
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            terminal.Error.WriteLine(ErrorPrefix + OneLine(error.Message));
+            terminal().Error.WriteLine(ErrorPrefix + OneLine(error.Message));
             return (int)(error is UnauthorizedAccessException ? ExitCode.NotPermitted : ExitCode.Failed);
         }
     }

@@ -42,9 +42,10 @@ internal sealed class DaemonClient : IDisposable
         return (reader.Status, answer.ToArray());
     }
 
-    /// <summary>Asks for an answer in JSON lines; hands over each line without its end as it comes.</summary>
+    /// <summary>Asks for an answer in JSON lines; hands over each line without its end as it comes, with the HTTP
+    /// status.</summary>
     /// <returns>HTTP status; other than 200, there is one line: the problem.</returns>
-    internal int SendForLines(string method, string path, ReadOnlySpan<byte> body, Action<byte[]> line)
+    internal int SendForLines(string method, string path, ReadOnlySpan<byte> body, Action<int, byte[]> line)
     {
         Ask(method, path, body, "application/x-ndjson");
         var unfinished = new MemoryStream();
@@ -54,7 +55,7 @@ internal sealed class DaemonClient : IDisposable
             {
                 unfinished.Write(piece[..feed]);
                 piece = piece[(feed + 1)..];
-                line(unfinished.ToArray());
+                line(reader.Status, unfinished.ToArray());
                 unfinished.SetLength(0);
             }
 
@@ -67,7 +68,7 @@ internal sealed class DaemonClient : IDisposable
 
         if (unfinished.Length > 0)
         {
-            line(unfinished.ToArray());
+            line(reader.Status, unfinished.ToArray());
         }
 
         return reader.Status;

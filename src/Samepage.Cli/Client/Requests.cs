@@ -47,28 +47,46 @@ internal static class Requests
     internal static StreamLine Work(this DaemonClient client, string path, int[] pids, Progress progress)
     {
         StreamLine? last = null;
-        var body = JsonSerializer.SerializeToUtf8Bytes(
-            new SelectionBody { Pids = pids }, ApiJson.Default.SelectionBody);
-        byte[] lastBytes = [];
-        var status = client.SendForLines("POST", path, body, line =>
+        client.Work(path, pids, line =>
         {
-            lastBytes = line;
-            last = JsonSerializer.Deserialize(line, ApiJson.Default.StreamLine);
-            if (last?.Progress is { } done)
+            last = Parse(line, ApiJson.Default.StreamLine);
+            if (last.Progress is { } done)
             {
                 progress.Show(done);
             }
         });
         progress.Clear();
+        return Result(last);
+    }
+
+    /// <summary>Long work: hands over each line as it comes, the last one with the result or the problem.</summary>
+    /// <exception cref="RequestException">The daemon refused, in its words.</exception>
+    internal static void Work(this DaemonClient client, string path, IEnumerable<int> pids, Action<byte[]> line)
+    {
+        // A SelectionBody, written by hand: the serializer's start would be a good part of a short merge.
+        var body = System.Text.Encoding.ASCII.GetBytes($"{{\"pids\":[{string.Join(',', pids)}]}}");
+        List<byte[]> held = [];
+        var status = client.SendForLines("POST", path, body, (status, text) =>
+        {
+            if (status < 400)
+            {
+                line(text);
+            }
+            else
+            {
+                held.Add(text);
+            }
+        });
         if (status >= 400)
         {
-            throw Refused(lastBytes);
+            throw Refused(held.Count > 0 ? held[^1] : []);
         }
-
-        return last?.Problem is null
-            ? last ?? throw new IOException("the daemon gave no result")
-            : throw new RequestException((ExitCode)last.Problem.ExitCode, last.Problem.Detail);
     }
+
+    /// <summary>What the last line of long work says.</summary>
+    internal static StreamLine Result(StreamLine? last) => last?.Problem is null
+        ? last ?? throw new IOException("the daemon gave no result")
+        : throw new RequestException((ExitCode)last.Problem.ExitCode, last.Problem.Detail);
 
     internal static T Parse<T>(byte[] json, JsonTypeInfo<T> type) =>
         JsonSerializer.Deserialize(json, type) ?? throw new IOException("the daemon gave an empty answer");

@@ -24,6 +24,23 @@ public sealed class ProcessTests
     }
 
     [Fact]
+    public async Task MergeOfTheExecutableGivesTheSameResultAndRefusalsAsTheCommandLine()
+    {
+        var (daemon, first, _) = await RunningDaemon.StartWithTwins();
+        await using var _ = daemon;
+        CliResult result = await Run("merge", "--json", "--socket", daemon.Socket);
+        Assert.Equal((0, ""), (result.Code, result.Error));
+        Assert.Equal(128, result.Json.GetProperty("pages_merged").GetInt64());
+        Assert.EndsWith("\n", result.Out, StringComparison.Ordinal);
+        string[] known = [.. daemon.Cli("merge", "--json").Good().Json.EnumerateObject().Select(each => each.Name)];
+        Assert.Equal(known, result.Json.EnumerateObject().Select(each => each.Name));
+        result = await Run("merge", "--json", $"{first.Pid}", "--socket", daemon.Socket);
+        Assert.Equal(0, result.Json.GetProperty("pages_merged").GetInt64());
+        result = await Run("merge", "--json", "4711", "--socket", daemon.Socket);
+        result.Bad(5, "process 4711 is not attached");
+    }
+
+    [Fact]
     public async Task ACommandRunWithAllHasItsOwnPidOutputAndExitCodeAndIsAttached()
     {
         await using RunningDaemon daemon = await RunningDaemon.Start();

@@ -122,6 +122,19 @@ public sealed class VerbTests
         Assert.Null(LeanStatus.TryRun([]));
     }
 
+    [Fact]
+    public async Task TheShortWayOfMergeIsTakenOnlyForWhatItUnderstands()
+    {
+        await using RunningDaemon daemon = await RunningDaemon.Start();
+        Assert.Null(LeanMerge.TryRun(["merge", "--socket", daemon.Socket]));
+        Assert.Null(LeanMerge.TryRun(["merge", "--json", "--socket"]));
+        Assert.Null(LeanMerge.TryRun(["merge", "--json", "--socket", daemon.Socket + "nix"]));
+        Assert.Null(LeanMerge.TryRun(["merge", "--json", "--socket", daemon.Socket, "-4"]));
+        Assert.Null(LeanMerge.TryRun(["merge", "--json", "--help", "--socket", daemon.Socket]));
+        Assert.Null(LeanMerge.TryRun(["status", "--json"]));
+        Assert.Null(LeanMerge.TryRun([]));
+    }
+
     [Theory]
     [InlineData(FeatureState.Present, true, 0, "\"state\":\"ok\"", true)]
     [InlineData(FeatureState.Missing, true, 3, "\"state\":\"missing\"", false)]
