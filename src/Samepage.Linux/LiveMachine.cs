@@ -18,11 +18,12 @@ public sealed class LiveMachine : IMachine, IDisposable
 {
     private readonly Dictionary<string, TmpfsStore> _stores = new(StringComparer.Ordinal);
     private readonly Dictionary<int, LiveTarget> _targets = [];
+    private readonly List<TracerThread> _tracers = [];
+    private int _nextTracer;
 
     private LiveMachine(LiveMachineOptions options)
     {
         Options = options;
-        Tracer = new TracerThread();
         MaxMapCount = ReadMaxMapCount();
     }
 
@@ -40,11 +41,6 @@ public sealed class LiveMachine : IMachine, IDisposable
 
     /// <summary>Attached processes.</summary>
     public IReadOnlyCollection<LiveTarget> Targets => _targets.Values;
-
-    internal TracerThread Tracer { get; }
-
-    /// <summary>Carries out what targets have started.</summary>
-    internal BackgroundThread Background { get; } = new();
 
     internal int MaxMapCount { get; }
 
@@ -86,6 +82,18 @@ public sealed class LiveMachine : IMachine, IDisposable
         }
 
         return store;
+    }
+
+    /// <summary>Who traces a new target: by turns.</summary>
+    internal TracerThread TakeTracer()
+    {
+        int tracer = _nextTracer++ % Options.Tracers;
+        if (tracer == _tracers.Count)
+        {
+            _tracers.Add(new TracerThread());
+        }
+
+        return _tracers[tracer];
     }
 
     /// <summary>Attaches a process, or takes over one that a dead daemon left attached.</summary>
@@ -176,7 +184,6 @@ public sealed class LiveMachine : IMachine, IDisposable
             store.Dispose();
         }
 
-        Background.Dispose();
-        Tracer.Dispose();
+        _tracers.ForEach(tracer => tracer.Dispose());
     }
 }

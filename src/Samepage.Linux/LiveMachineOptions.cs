@@ -42,6 +42,10 @@ public sealed record LiveMachineOptions
     /// <summary>Time between two full looks at a target's mappings when cheap signs say that nothing changed.</summary>
     public TimeSpan FullLookInterval { get; init; } = TimeSpan.FromSeconds(2);
 
+    /// <summary>Targets that may be stopped at the same time, from 1. Half the processors by default, at most 4: a borrowed thread
+    /// keeps one busy, and while it waits for one its target stands still.</summary>
+    public int Tracers { get; init; } = Math.Clamp(Environment.ProcessorCount / 2, 1, 4);
+
     /// <summary>After this time a window begins no further operation but its first; null = somewhat above
     /// <see cref="BatchTime"/>.</summary>
     internal TimeSpan? EnoughTime { get; init; }

@@ -1,3 +1,6 @@
+using Samepage.Linux.Memory;
+using Samepage.Linux.Tracing;
+
 namespace Samepage.Linux;
 
 /// <content>
@@ -6,7 +9,9 @@ namespace Samepage.Linux;
 /// </content>
 public sealed partial class LiveTarget
 {
-    private Task? _started;
+    private const int ScatteredMin = 8;
+
+    private TracerThread.Job? _started;
 
     /// <inheritdoc/>
     public void Start(IPageStore store, Memory<MergePlan> plans)
@@ -19,15 +24,33 @@ public sealed partial class LiveTarget
         }
 
         AwaitStarted();
-        _started = _machine.Background.Start(() => CarryOut(store, plans.Span, moreToCome: true));
+        // On the thread that runs the windows: no window waits for another thread to wake up.
+        _started = _tracer.Start(() => CarryOut(store, plans.Span, moreToCome: true));
     }
+
+    /// <inheritdoc/>
+    public int Read(ReadOnlySpan<PageRange> pages, Span<byte> destination)
+    {
+        // The kernel takes the lock of the address space for each range, and a stop window wants it for each step it
+        // makes: with many small ranges both sleep all the time, and the target stands still the longer.
+        if (pages.Length > ScatteredMin && _started is { HasBegun: true } windows)
+        {
+            windows.Wait();
+        }
+
+        return _gone ? 0 : RemoteReader.Read(Pid, pages, destination);
+    }
+
+    /// <inheritdoc/>
+    public bool IsUnderWay => _started is { IsDone: false };
 
     /// <inheritdoc/>
     public void Finish()
     {
-        Task? started = _started;
+        using TracerThread.Job? started = _started;
         _started = null;
-        started?.GetAwaiter().GetResult();
+        started?.Wait();
+        started?.ThrowIfFailed();
     }
 
     /// <inheritdoc/>
@@ -37,5 +60,5 @@ public sealed partial class LiveTarget
         DropStoreWindow();
     }
 
-    private void AwaitStarted() => _started?.GetAwaiter().GetResult();
+    private void AwaitStarted() => _started?.Wait();
 }

@@ -12,8 +12,8 @@ public sealed partial class LiveTarget
     private const double LearningStep = 1.06;
     private const int AttemptsMax = 40;
     private const int TimeOutsMax = 8;
-    private readonly List<Part> _parts = [];
-    private readonly List<SharedRun> _newlyMerged = [];
+    private readonly Rows<Part> _parts = new();
+    private readonly Rows<SharedRun> _newlyMerged = new();
     private bool _looked;
     private readonly RestartTable _restarts = new();
     private double _costScale = 1;
@@ -54,6 +54,12 @@ public sealed partial class LiveTarget
             return;
         }
 
+        if (_tracer.HasToEnd)
+        {
+            Give(plans, PlanOutcome.TargetBusy);
+            return;
+        }
+
         // Resharing maps over what it finds with equal bytes, whatever that is by now: it must not rest on an old look.
         _looked = HasReshare(plans);
         if (_looked)
@@ -64,7 +70,7 @@ public sealed partial class LiveTarget
         _newlyMerged.Clear();
         _vmaEstimate = _classifier.Table.VmaCount;
         Batches(plans, moreToCome);
-        _classifier.Table.ApplyMerged(_newlyMerged);
+        _classifier.Table.ApplyMerged(_newlyMerged.All);
     }
 
     private static bool HasReshare(ReadOnlySpan<MergePlan> plans)
@@ -138,6 +144,12 @@ public sealed partial class LiveTarget
                 Collect(plans, ref next, ref offset);
             }
 
+            if (_tracer.HasToEnd)
+            {
+                Give(plans, PlanOutcome.TargetBusy);
+                return;
+            }
+
             // A plan whose beginning failed is not gone on with.
             if (offset != 0 && plans[next].Outcome is not (PlanOutcome.NotTried or PlanOutcome.Done))
             {
@@ -181,7 +193,7 @@ public sealed partial class LiveTarget
             return Refuse(ref plan, ref next, ref offset, reason);
         }
 
-        count = ClearOf(_threadAreas, page, (uint)Math.Min(count, segment.Range.End - page));
+        count = ClearOf(_threadAreas.All, page, (uint)Math.Min(count, segment.Range.End - page));
         count = Math.Min(count, PagesOfOneOperation());
         double pageCost = EstimateMicroseconds(plan.Kind, count) * _costScale;
         bool isFull = _parts.Count != 0
@@ -262,7 +274,7 @@ public sealed partial class LiveTarget
                 PlanKind.Zero => OpLayout.KindZero,
                 _ => OpLayout.KindReshare,
             };
-            bool continues = _parts.Count > 0 && _parts[^1].Plan == index;
+            bool continues = _parts.Count > 0 && _parts[_parts.Count - 1].Plan == index;
             operation = _control.Add(
                 kind, start, bytes, storeOffset, Abi.PROT_READ | Abi.PROT_WRITE, AdviceBytes(segment.Advice), shadow, continues);
             shadow += plan.Kind == PlanKind.Reshare ? 0 : bytes;
@@ -361,6 +373,11 @@ public sealed partial class LiveTarget
                 return PlanOutcome.Done;
             }
 
+            if (_tracer.HasToEnd)
+            {
+                return PlanOutcome.TargetBusy;
+            }
+
             if (result.Status == WindowStatus.Gone && (onlyCalls || !IsAlive))
             {
                 if (!IsAlive)
@@ -392,7 +409,7 @@ public sealed partial class LiveTarget
     {
         _machine.StopTimes.Add(result.StoppedNanoseconds);
         double cost = 0;
-        foreach (Part part in _parts)
+        foreach (Part part in _parts.All)
         {
             bool wasLeft = _control.Status(part.Operation) == OpLayout.StatusLeft;
             cost += wasLeft ? 0 : EstimateMicroseconds(plans[part.Plan].Kind, part.Count) * _costScale;
@@ -409,7 +426,7 @@ public sealed partial class LiveTarget
     /// <summary>Reads the operations' results into the plans; goes back to the first that the window had no time for.</summary>
     private void Collect(Span<MergePlan> plans, ref int next, ref uint offset)
     {
-        foreach (Part part in _parts)
+        foreach (Part part in _parts.All)
         {
             ref MergePlan plan = ref plans[part.Plan];
             if (plan.Kind != PlanKind.Unshare && _control.Status(part.Operation) == OpLayout.StatusLeft)
@@ -489,7 +506,7 @@ public sealed partial class LiveTarget
 
     private void GiveParts(Span<MergePlan> plans, PlanOutcome outcome)
     {
-        foreach (Part part in _parts)
+        foreach (Part part in _parts.All)
         {
             ref MergePlan plan = ref plans[part.Plan];
             plan.Outcome = plan.Outcome == PlanOutcome.NotTried ? outcome : plan.Outcome;

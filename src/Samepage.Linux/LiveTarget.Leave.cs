@@ -41,7 +41,7 @@ public sealed partial class LiveTarget
 
         // Where the area has to stay (Departure), the next daemon must not take the process for one left attached.
         Adoption.Clear(_control);
-        _ = _machine.Tracer.Run(_ => IsAlive && new Departure(_process, _control).Run());
+        _ = _tracer.Run(_ => IsAlive && new Departure(_process, _control).Run());
         return left;
     }
 

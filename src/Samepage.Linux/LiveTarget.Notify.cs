@@ -113,7 +113,7 @@ public sealed partial class LiveTarget
     private void Tell(MergePlan[] plans)
     {
         PteChange last = default;
-        foreach (Part part in _parts)
+        foreach (Part part in _parts.All)
         {
             MergePlan plan = plans[part.Plan];
             ulong done = _control.Status(part.Operation) == OpLayout.StatusDone
@@ -157,7 +157,7 @@ public sealed partial class LiveTarget
         var ranges = new List<MmuRange>();
         if (Notifiers.Count > 0)
         {
-            foreach (Part part in _parts)
+            foreach (Part part in _parts.All)
             {
                 ulong start = plans[part.Plan].Start + part.Offset;
                 ranges.Add(Notifiers.InvalidateRangeStart(start << PageSize.Shift, (start + part.Count) << PageSize.Shift));

@@ -23,7 +23,7 @@ public sealed partial class LiveTarget
     private void PrepareWindowDrop(Span<MergePlan> plans, bool isLast)
     {
         PageRange window = StoreWindow;
-        foreach (Part part in _parts)
+        foreach (Part part in _parts.All)
         {
             ref MergePlan plan = ref plans[part.Plan];
             if (plan.Kind is PlanKind.Share or PlanKind.Reshare)

@@ -20,7 +20,7 @@ public sealed partial class LiveTarget
 
     private readonly List<int> _tids = [];
     private readonly ParentThreads _parents;
-    private readonly HashSet<ulong> _threadAreas = [];
+    private readonly Rows<ulong> _threadAreas = new();
     private long _nextWriterLook;
     private bool _hasAsyncWriters;
     private int _filterCount;
@@ -47,7 +47,7 @@ public sealed partial class LiveTarget
             StopLimitNanoseconds = (long)_machine.Options.StopLimit.TotalNanoseconds << Math.Min(timeOuts, 4),
         };
         int[] parents = _parents.Current();
-        return _machine.Tracer.Run(window =>
+        return _tracer.Run(window =>
         {
             window.SetRestarts(_restarts.Entries);
             window.SetParents(parents);
@@ -67,9 +67,9 @@ public sealed partial class LiveTarget
 
     private void Remember(ulong area)
     {
-        if (area != 0 && _threadAreas.Count < ThreadAreasMax)
+        if (area != 0 && _threadAreas.Count < ThreadAreasMax && !_threadAreas.All.Contains(area >> PageSize.Shift))
         {
-            _ = _threadAreas.Add(area >> PageSize.Shift);
+            _threadAreas.Add(area >> PageSize.Shift);
         }
     }
 
@@ -77,7 +77,7 @@ public sealed partial class LiveTarget
     /// How many pages may be one operation: a window skips every operation near the data of the thread it borrows, and that
     /// should cost the few pages there, not the run they lie in.
     /// </summary>
-    internal static uint ClearOf(IEnumerable<ulong> areas, ulong page, uint count)
+    internal static uint ClearOf(ReadOnlySpan<ulong> areas, ulong page, uint count)
     {
         foreach (ulong area in areas)
         {
@@ -104,7 +104,7 @@ public sealed partial class LiveTarget
     private WindowStatus RunOne()
     {
         WindowStatus status = WindowStatus.Gone;
-        for (int attempt = 0; attempt < AttemptsMax && IsAlive; attempt++)
+        for (int attempt = 0; attempt < AttemptsMax && IsAlive && !_tracer.HasToEnd; attempt++)
         {
             status = RunWindow(AnyThread(attempt)).Status;
             if (status == WindowStatus.Done)
@@ -142,7 +142,7 @@ public sealed partial class LiveTarget
 
         try
         {
-            _ = _machine.Tracer.Run(_ =>
+            _ = _tracer.Run(_ =>
             {
                 byte[] registers = new byte[SlotLayout.RegistersBytes + 8];
                 using BorrowedThread thread = Bootstrap.Borrow(_process, registers);

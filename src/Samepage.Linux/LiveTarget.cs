@@ -16,6 +16,7 @@ namespace Samepage.Linux;
 public sealed partial class LiveTarget : ITarget, IDisposable
 {
     private readonly LiveMachine _machine;
+    private readonly TracerThread _tracer;
     private readonly ProcessIdentity _process;
     private readonly ControlArea _control;
     private readonly SafeFileHandle _tracking;
@@ -33,9 +34,16 @@ public sealed partial class LiveTarget : ITarget, IDisposable
     private long _nextFullLook, _nextFlagLook;
     private bool _gone;
 
-    private LiveTarget(LiveMachine machine, ProcessIdentity process, Adoption adoption, ControlArea control, TmpfsStore store)
+    private LiveTarget(
+        LiveMachine machine,
+        TracerThread tracer,
+        ProcessIdentity process,
+        Adoption adoption,
+        ControlArea control,
+        TmpfsStore store)
     {
         _machine = machine;
+        _tracer = tracer;
         _process = process;
         _parents = new ParentThreads(process);
         _control = control;
@@ -165,7 +173,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
         }
 
         TmpfsStore store = machine.Store(adoption.Domain, process, (int)control.Header(ControlLayout.StoreFd));
-        var target = new LiveTarget(machine, process, adoption, control, store);
+        var target = new LiveTarget(machine, machine.TakeTracer(), process, adoption, control, store);
         // Whatever userfaultfd flags its mappings have are ours, from before.
         target._tracked = [new PageRange(0, 1ul << 35)];
         target._unseen.Add(new PageRange(0, 1ul << 35));
@@ -177,6 +185,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
     {
         TmpfsStore store = machine.Store(adoption.Domain);
         var control = ControlArea.Create();
+        TracerThread tracer = machine.TakeTracer();
         LiveTarget? target = null;
         try
         {
@@ -184,12 +193,12 @@ public sealed partial class LiveTarget : ITarget, IDisposable
             control.SetHeader(ControlLayout.TargetPid, (ulong)process.Pid);
             control.SetHeader(ControlLayout.TargetStartTicks, process.StartTicks);
             int descriptor = (int)store.ReadOnlyDescriptor.DangerousGetHandle();
-            machine.Tracer.Run(_ =>
+            tracer.Run(_ =>
             {
                 new Bootstrap(process, control, descriptor).Run();
                 return 0;
             });
-            target = new LiveTarget(machine, process, adoption, control, store);
+            target = new LiveTarget(machine, tracer, process, adoption, control, store);
             target.FinishInjection();
             return target;
         }
@@ -426,7 +435,7 @@ public sealed partial class LiveTarget : ITarget, IDisposable
     private ScanStatus Look(ref ulong cursor, ulong end, Span<PageRange> runs, out int count)
     {
         ulong start = cursor;
-        int index = _unseen.FindIndex(range => range.End > start && range.Start < end);
+        int index = _unseen.Count == 0 ? -1 : _unseen.FindIndex(range => range.End > start && range.Start < end);
         if (index < 0)
         {
             return _scanner.Changed(ref cursor, end, runs, out count);
@@ -530,9 +539,6 @@ public sealed partial class LiveTarget : ITarget, IDisposable
     }
 
     /// <inheritdoc/>
-    public int Read(ReadOnlySpan<PageRange> pages, Span<byte> destination) =>
-        _gone ? 0 : RemoteReader.Read(Pid, pages, destination);
-
     /// <summary>
     /// The target's own descriptor of the store. It is what later checks compare with: a daemon that took the store over has
     /// opened it anew, and that is another open file to the kernel.

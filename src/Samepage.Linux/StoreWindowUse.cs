@@ -1,3 +1,5 @@
+using System.Numerics;
+
 namespace Samepage.Linux;
 
 /// <summary>
@@ -10,7 +12,10 @@ internal sealed class StoreWindowUse
 {
     private const int RegionShift = 9, BlockShift = 4;
     private const int RangesMax = 128;
-    private readonly SortedDictionary<ulong, uint> _blocks = [];
+
+    // A bit for each 16 pages of the page tables from _base on; a store is filled from its beginning.
+    private uint[] _blocks = [];
+    private ulong _base;
     private PageRange? _unknown;
 
     /// <summary>About how many pages have entries: exact where the kernel maps 16 pages around a fault, as it does by
@@ -18,7 +23,7 @@ internal sealed class StoreWindowUse
     public long Pages { get; private set; }
 
     /// <summary>True when nothing has entries.</summary>
-    public bool IsEmpty => _blocks.Count == 0 && _unknown is null;
+    public bool IsEmpty => Pages == 0;
 
     /// <summary>Pages, as page numbers of the target's address space, are going to be looked at.</summary>
     public void Touch(ulong page, uint count)
@@ -30,12 +35,11 @@ internal sealed class StoreWindowUse
 
         for (ulong block = page >> BlockShift; block <= (page + count - 1) >> BlockShift; block++)
         {
-            ulong region = block >> (RegionShift - BlockShift);
+            ref uint blocks = ref BlocksOf(block >> (RegionShift - BlockShift));
             uint bit = 1u << (int)(block & ((1 << (RegionShift - BlockShift)) - 1));
-            _ = _blocks.TryGetValue(region, out uint blocks);
             if ((blocks & bit) == 0)
             {
-                _blocks[region] = blocks | bit;
+                blocks |= bit;
                 Pages += 1 << BlockShift;
             }
         }
@@ -57,8 +61,8 @@ internal sealed class StoreWindowUse
             return _unknown ?? default;
         }
 
-        ulong start = _blocks.First().Key << RegionShift, end = (_blocks.Last().Key + 1) << RegionShift;
-        return new PageRange(Math.Max(start, window.Start), Math.Min(end, window.End));
+        int first = _blocks.AsSpan().IndexOfAnyExcept(0u), last = _blocks.AsSpan().LastIndexOfAnyExcept(0u);
+        return Regions(window, first, last - first + 1);
     }
 
     /// <summary>The next places to drop, in ranges of whole page tables, about <paramref name="pages"/> of them.</summary>
@@ -71,27 +75,24 @@ internal sealed class StoreWindowUse
             return [all];
         }
 
-        long taken = 0;
-        foreach ((ulong region, uint blocks) in _blocks.ToArray())
+        long left = Pages - pages;
+        for (int i = 0; i < _blocks.Length && Pages > Math.Max(left, 0) && ranges.Count < RangesMax; i++)
         {
-            if (taken >= pages || ranges.Count == RangesMax)
+            if (_blocks[i] == 0)
             {
-                break;
+                continue;
             }
 
-            long here = (long)System.Numerics.BitOperations.PopCount(blocks) << BlockShift;
-            taken += here;
-            Pages -= here;
-            _ = _blocks.Remove(region);
-            ulong start = Math.Max(region << RegionShift, window.Start);
-            ulong end = Math.Min((region + 1) << RegionShift, window.End);
-            if (ranges.Count > 0 && ranges[^1].End == start)
+            Pages -= (long)BitOperations.PopCount(_blocks[i]) << BlockShift;
+            _blocks[i] = 0;
+            PageRange region = Regions(window, i, 1);
+            if (ranges.Count > 0 && ranges[^1].End == region.Start)
             {
-                ranges[^1] = new PageRange(ranges[^1].Start, end);
+                ranges[^1] = new PageRange(ranges[^1].Start, region.End);
             }
             else
             {
-                ranges.Add(new PageRange(start, end));
+                ranges.Add(region);
             }
         }
 
@@ -101,8 +102,33 @@ internal sealed class StoreWindowUse
     /// <summary>Nothing has entries any more.</summary>
     public void Clear()
     {
-        _blocks.Clear();
+        _blocks = [];
         _unknown = null;
         Pages = 0;
+    }
+
+    private PageRange Regions(PageRange window, int first, int count)
+    {
+        ulong start = (_base + (ulong)first) << RegionShift;
+        ulong end = start + ((ulong)count << RegionShift);
+        return new PageRange(Math.Max(start, window.Start), Math.Min(end, window.End));
+    }
+
+    private ref uint BlocksOf(ulong region)
+    {
+        if (IsEmpty)
+        {
+            _base = region;
+        }
+
+        ulong first = Math.Min(_base, region), end = Math.Max(_base + (ulong)_blocks.Length, region + 1);
+        if (end - first > (ulong)_blocks.Length)
+        {
+            uint[] larger = new uint[Math.Max(end - first, (ulong)_blocks.Length * 2)];
+            Array.Copy(_blocks, 0, larger, (int)(_base - first), _blocks.Length);
+            (_blocks, _base) = (larger, first);
+        }
+
+        return ref _blocks[region - _base];
     }
 }

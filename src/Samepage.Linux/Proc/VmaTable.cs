@@ -1,5 +1,3 @@
-using System.Runtime.InteropServices;
-
 namespace Samepage.Linux.Proc;
 
 /// <summary>What a mapping is to the merger.</summary>
@@ -70,12 +68,13 @@ internal struct VmaSegment
 /// <summary>The mappings of a process in address order, and what follows from them.</summary>
 internal sealed class VmaTable
 {
-    private readonly List<VmaSegment> _segments = [];
+    private readonly Rows<VmaSegment> _segments = new();
+    private int _found;
     private readonly List<PageRange> _regions = [];
     private readonly long[] _notMerged = new long[Enum.GetValues<NotMergedReason>().Length];
 
     /// <summary>All mappings, sorted and disjoint.</summary>
-    internal ReadOnlySpan<VmaSegment> Segments => CollectionsMarshal.AsSpan(_segments);
+    internal ReadOnlySpan<VmaSegment> Segments => _segments.All;
 
     /// <summary>
     /// Mergeable address space: neighbouring mergeable mappings joined. Two anonymous neighbours with different
@@ -92,10 +91,15 @@ internal sealed class VmaTable
     /// <summary>The mapping a page lies in.</summary>
     internal bool TryFind(ulong page, out VmaSegment segment)
     {
-        int i = IndexOf(page);
-        if (i < _segments.Count && _segments[i].Range.Contains(page))
+        // Pages are asked for in address order: mostly it is the mapping found last.
+        if (_found >= _segments.Count || !_segments[_found].Range.Contains(page))
         {
-            segment = _segments[i];
+            _found = IndexOf(page);
+        }
+
+        if (_found < _segments.Count && _segments[_found].Range.Contains(page))
+        {
+            segment = _segments[_found];
             return true;
         }
 
@@ -104,10 +108,12 @@ internal sealed class VmaTable
     }
 
     /// <summary>Index in <see cref="Segments"/> of the first mapping that ends after a page.</summary>
-    internal int IndexOf(ulong page)
+    internal int IndexOf(ulong page) => IndexOf(page, _segments.Count);
+
+    private int IndexOf(ulong page, int count)
     {
-        ReadOnlySpan<VmaSegment> segments = Segments;
-        int low = 0, high = segments.Length;
+        ReadOnlySpan<VmaSegment> segments = _segments.All;
+        int low = 0, high = count;
         while (low < high)
         {
             int middle = (low + high) / 2;
@@ -125,47 +131,53 @@ internal sealed class VmaTable
     }
 
     /// <summary>
-    /// Enters what was merged since the table was read: runs in address order, each inside one anonymous mapping. Regions
-    /// stay as they are, since merged mappings belong to the same ones.
+    /// Enters what was merged since the table was read: runs in address order, each inside one anonymous mapping; others are
+    /// left out. Regions stay as they are, since merged mappings belong to the same ones.
     /// </summary>
-    internal void ApplyMerged(List<SharedRun> runs)
+    internal void ApplyMerged(ReadOnlySpan<SharedRun> runs)
     {
-        if (runs.Count == 0)
+        // From behind and no further than the first run: what lies before that stays where it is, what lies behind the last
+        // one is moved at once. Between known and free is the room that is left.
+        int known = _segments.Count;
+        _segments.SetCount(known + (2 * runs.Length));
+        int free = _segments.Count;
+        for (int i = runs.Length - 1; i >= 0; i--)
         {
-            return;
-        }
-
-        var segments = new List<VmaSegment>(_segments.Count + 2 * runs.Count);
-        int next = 0;
-        foreach (VmaSegment known in _segments)
-        {
-            VmaSegment rest = known;
-            while (next < runs.Count && runs[next].Start < rest.Range.End)
+            SharedRun run = runs[i];
+            var pages = new PageRange(run.Start, run.Start + run.Count);
+            int index = IndexOf(pages.Start, known);
+            if (index == known || _segments[index] is not { Kind: SegmentKind.Anonymous } whole
+                || pages.Start < whole.Range.Start || pages.End > whole.Range.End)
             {
-                SharedRun run = runs[next++];
-                var pages = new PageRange(run.Start, run.Start + run.Count);
-                if (rest.Kind != SegmentKind.Anonymous || pages.Start < rest.Range.Start || pages.End > rest.Range.End)
-                {
-                    continue;
-                }
-
-                if (pages.Start > rest.Range.Start)
-                {
-                    segments.Add(rest with { Range = new PageRange(rest.Range.Start, pages.Start), ResidentPages = 0 });
-                }
-
-                segments.Add(rest with { Range = pages, Kind = SegmentKind.Merged, Slot = run.Slot, ResidentPages = 0 });
-                rest.Range = new PageRange(pages.End, rest.Range.End);
+                continue;
             }
 
-            if (!rest.Range.IsEmpty)
+            MoveBehind(index, ref known, ref free);
+            if (pages.End < whole.Range.End)
             {
-                segments.Add(rest);
+                _segments[--free] = whole with { Range = new PageRange(pages.End, whole.Range.End) };
+            }
+
+            _segments[--free] = whole with { Range = pages, Kind = SegmentKind.Merged, Slot = run.Slot, ResidentPages = 0 };
+            if (pages.Start > whole.Range.Start)
+            {
+                _segments[index] = whole with { Range = new PageRange(whole.Range.Start, pages.Start), ResidentPages = 0 };
+                known++;
             }
         }
 
-        _segments.Clear();
-        _segments.AddRange(segments);
+        int moved = _segments.Count - free;
+        _segments.Move(free, known, moved);
+        _segments.SetCount(known + moved);
+    }
+
+    /// <summary>Moves what lies behind a mapping to the end of the room; that mapping is the caller's to put back.</summary>
+    private void MoveBehind(int index, ref int known, ref int free)
+    {
+        int behind = known - index - 1;
+        free -= behind;
+        _segments.Move(index + 1, free, behind);
+        known = index;
     }
 
     internal void Clear()
@@ -178,7 +190,7 @@ internal sealed class VmaTable
     /// <summary>Appends a mapping; one out of order is refused.</summary>
     internal bool Add(in VmaSegment segment)
     {
-        if (segment.Range.IsEmpty || (_segments.Count > 0 && segment.Range.Start < _segments[^1].Range.End))
+        if (segment.Range.IsEmpty || (_segments.Count > 0 && segment.Range.Start < _segments[_segments.Count - 1].Range.End))
         {
             return false;
         }

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;
 using Samepage.Linux.Interop;
@@ -5,103 +6,100 @@ using Samepage.Linux.Interop;
 namespace Samepage.Linux.Tracing;
 
 /// <summary>
-/// The one thread that makes ptrace requests. ptrace ties a tracee to the requesting thread, and a thread that ends lets
+/// A thread that makes ptrace requests. ptrace ties a tracee to the requesting thread, and a thread that ends lets
 /// all its tracees go: that is how a thread of a target that would not stop (a parent in vfork) is released, since nothing
-/// else can detach it. After such a case the thread is replaced by a new one.
+/// else can detach it. After such a case the thread is replaced by a new one. Work is done in the order in which it comes.
 /// </summary>
 internal sealed class TracerThread : IDisposable
 {
-    private readonly Lock _lock = new();
+    private readonly BlockingCollection<Job> _jobs = [];
     private StopWindow? _window; // assembled for the first target: a daemon without any does not keep the assembler
-    private readonly SemaphoreSlim _wanted = new(0);
-    private Job? _job;
     private Thread _thread;
     private bool _disposed;
 
     public TracerThread()
     {
         IgnoreChildStops();
-        _thread = Start();
+        _thread = Begin(null, null);
     }
 
     /// <summary>How often a thread had to be replaced because a target's thread could not be let go otherwise.</summary>
     public int Replaced { get; private set; }
 
-    /// <summary>Runs work on the tracing thread and returns its result; exceptions come through.</summary>
+    /// <summary>True on the tracing thread while it has to end before anything more is done in a target: the work in hand is to
+    /// return.</summary>
+    public bool HasToEnd => IsMine && BorrowedThread.NeedsThreadExit;
+
+    private bool IsMine => ReferenceEquals(Thread.CurrentThread, Volatile.Read(ref _thread));
+
+    /// <summary>Runs work on the tracing thread and returns its result; exceptions come through. Work that runs there already
+    /// may run more.</summary>
     /// <param name="work">The work.</param>
     /// <param name="meanwhile">What the caller does before it waits; it has to end when the work does.</param>
     public T Run<T>(Func<StopWindow, T> work, Action? meanwhile = null)
     {
-        lock (_lock)
+        if (IsMine)
         {
-            ObjectDisposedException.ThrowIf(_disposed, this);
-            T result = default!;
-            var job = new Job(() => result = work(_window ??= new StopWindow()));
-            Volatile.Write(ref _job, job);
-            _ = _wanted.Release();
-            try
-            {
-                meanwhile?.Invoke();
-            }
-            finally
-            {
-                job.Finished.Wait();
-            }
-
-            if (job.EndThread)
-            {
-                _thread.Join();
-                _thread = Start();
-                Replaced++;
-            }
-
-            job.Error?.Throw();
-            return result;
+            return meanwhile is null
+                ? work(_window ??= new StopWindow())
+                : throw new InvalidOperationException("the tracing thread cannot do something else meanwhile");
         }
+
+        T result = default!;
+        using Job job = Start(() => result = work(_window ??= new StopWindow()));
+        try
+        {
+            meanwhile?.Invoke();
+        }
+        finally
+        {
+            job.Wait();
+        }
+
+        job.ThrowIfFailed();
+        return result;
+    }
+
+    /// <summary>Starts work on the tracing thread.</summary>
+    public Job Start(Action work)
+    {
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        var job = new Job(work);
+        _jobs.Add(job);
+        return job;
     }
 
     /// <summary>To be called by work that left threads seized: the tracing thread ends after it.</summary>
     public static void EndThreadAfterThis() => BorrowedThread.NeedsThreadExit = true;
 
-    private Thread Start()
+    private Thread Begin(Thread? before, Job? unfinished)
     {
-        var thread = new Thread(Loop, 512 * 1024) { IsBackground = true, Name = "samepage tracer" };
+        var thread = new Thread(() => Loop(before, unfinished), 512 * 1024) { IsBackground = true, Name = "samepage tracer" };
+        Volatile.Write(ref _thread, thread);
         thread.Start();
         return thread;
     }
 
-    private void Loop()
+    private void Loop(Thread? before, Job? unfinished)
     {
+        // Its tracees are let go when it has ended, and only then its last work is done.
+        before?.Join();
+        unfinished?.Finish();
+
         // The waits of a window are shorter than the 50 us by which the kernel may stretch them.
         const int SYS_prctl = 157, PR_SET_TIMERSLACK = 29;
         _ = Libc.syscall(SYS_prctl, PR_SET_TIMERSLACK, 1);
-        while (true)
+        foreach (Job job in _jobs.GetConsumingEnumerable())
         {
-            _wanted.Wait();
-            Job? job = Interlocked.Exchange(ref _job, null);
-            if (job is null)
+            job.Do();
+            if (BorrowedThread.NeedsThreadExit)
             {
+                Replaced++;
+                _ = Begin(Thread.CurrentThread, job);
                 return;
             }
 
-            try
-            {
-                job.Work();
-            }
-#pragma warning disable CA1031 // handed to the caller, whole
-            catch (Exception e)
-#pragma warning restore CA1031
-            {
-                job.Error = ExceptionDispatchInfo.Capture(e);
-            }
-
-            bool end = BorrowedThread.NeedsThreadExit;
-            job.EndThread = end;
-            job.Finished.Set();
-            if (end)
-            {
-                return;
-            }
+            job.Finish();
         }
     }
 
@@ -130,29 +128,58 @@ internal sealed class TracerThread : IDisposable
 
     public void Dispose()
     {
-        lock (_lock)
+        if (_disposed)
         {
-            if (_disposed)
-            {
-                return;
-            }
-
-            _disposed = true;
-            _ = _wanted.Release();
-            _thread.Join();
-            _window?.Dispose();
-            _wanted.Dispose();
+            return;
         }
+
+        _disposed = true;
+        _jobs.CompleteAdding();
+        for (Thread? ended = null; !ReferenceEquals(ended, _thread);)
+        {
+            ended = _thread;
+            ended.Join();
+        }
+
+        _window?.Dispose();
+        _jobs.Dispose();
     }
 
-    private sealed class Job(Action work)
+    /// <summary>Work that was started.</summary>
+    public sealed class Job(Action work) : IDisposable
     {
-        public Action Work { get; } = work;
+        private readonly ManualResetEventSlim _finished = new(false, spinCount: 10);
+        private ExceptionDispatchInfo? _error;
 
-        public ManualResetEventSlim Finished { get; } = new(false, spinCount: 10);
+        /// <summary>True as soon as the thread is at it.</summary>
+        public bool HasBegun { get; private set; }
 
-        public ExceptionDispatchInfo? Error { get; set; }
+        /// <summary>True when it is done.</summary>
+        public bool IsDone => _finished.IsSet;
 
-        public bool EndThread { get; set; }
+        /// <summary>Waits until it is done.</summary>
+        public void Wait() => _finished.Wait();
+
+        /// <summary>Throws what the work has thrown.</summary>
+        public void ThrowIfFailed() => _error?.Throw();
+
+        internal void Do()
+        {
+            HasBegun = true;
+            try
+            {
+                work();
+            }
+#pragma warning disable CA1031 // handed to whoever waits, whole
+            catch (Exception e)
+#pragma warning restore CA1031
+            {
+                _error = ExceptionDispatchInfo.Capture(e);
+            }
+        }
+
+        internal void Finish() => _finished.Set();
+
+        public void Dispose() => _finished.Dispose();
     }
 }
