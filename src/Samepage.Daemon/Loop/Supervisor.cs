@@ -238,6 +238,7 @@ public sealed partial class Supervisor : IDisposable
         domain ??= provider.DefaultDomain(pid);
         var target = provider.Attach(pid, domain, ranges);
         var registered = Register(target, domain, ranges);
+        Warmup.Rehearsal.Await();
         Tell("attached", $"process {pid} ({target.Name}) is attached in domain {registered.Domain}", pid);
         return registered;
     }
@@ -337,10 +338,25 @@ public sealed partial class Supervisor : IDisposable
             + (reasons.Length > 0 ? $" ({reasons})" : "") + ": detach it again";
     }
 
-    private IReadOnlyCollection<RegisteredTarget>? Select(IReadOnlyList<int>? pids) =>
-        pids is null || pids.Count == 0
-            ? null
-            : [.. pids.Distinct().Select(pid => Find(pid) ?? throw NotAttached(pid))];
+    private List<RegisteredTarget>? Select(IReadOnlyList<int>? pids)
+    {
+        if (pids is null || pids.Count == 0)
+        {
+            return null;
+        }
+
+        var chosen = new List<RegisteredTarget>();
+        foreach (var pid in pids)
+        {
+            var target = Find(pid) ?? throw NotAttached(pid);
+            if (!chosen.Contains(target))
+            {
+                chosen.Add(target);
+            }
+        }
+
+        return chosen;
+    }
 
     private Watcher Watched(IProgress<EngineProgress>? progress) => new(progress, serveLookers);
 

@@ -18,10 +18,11 @@ internal sealed class RehearsalMachine : IMachine
 
     internal sealed class Process(int side, int pid) : ITarget
     {
-        private const ulong PageCount = 2048;
+        private const ulong PageCount = 5120;
         private const ulong First = 1 << 20;
         private readonly long[] notMerged = new long[NotMergedReasonNames.Count];
         private ulong listed = First;
+        private ulong version;
 
         public int Pid => pid;
 
@@ -34,6 +35,13 @@ internal sealed class RehearsalMachine : IMachine
         public IReadOnlyList<PageRange> Regions { get; } = [new PageRange(First, First + PageCount)];
 
         public ReadOnlySpan<long> NotMergedPages => notMerged;
+
+        /// <summary>Writes to the last pages, whatever they hold.</summary>
+        public void Write(ulong pages)
+        {
+            listed = First + PageCount - pages;
+            version++;
+        }
 
         public bool RefreshRegions(bool force) => force;
 
@@ -102,7 +110,7 @@ internal sealed class RehearsalMachine : IMachine
         {
             // Of four runs of pages one is equal to the other process's, one zero, and two are its own.
             var kind = (page >> 4) % 4;
-            var content = kind switch { 0 => page, 1 => 0ul, _ => page | ((ulong)side << 40) };
+            var content = kind switch { 0 => page, 1 => 0ul, _ => page | ((ulong)side << 40) | (version << 48) };
             for (var at = 0; at < bytes.Length; at += sizeof(ulong))
             {
                 BinaryPrimitives.WriteUInt64LittleEndian(bytes[at..], content);
