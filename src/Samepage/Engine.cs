@@ -44,7 +44,9 @@ namespace Samepage;
 //
 //   8. Samples. Of unique memory nothing has to be read but enough to see that it is unique. A synchronous merge has the
 //      machine hash two secret lines of each listed page where it lies; a page whose sample nobody else has is remembered by
-//      it and not read. It is read when another page turns up with the same sample. (Sampler, Samples, ITarget.Sample)
+//      it and not read. When another page turns up with the same sample, one of the two is read and the other is planned
+//      with it, unread: the machine compares bytes anyway, and where too many of such guesses are wrong, both are read.
+//      (Sampler, Samples, Trust, Matcher.DecideTwin, ITarget.Sample)
 //
 //   9. Two things at once. The machine carries plans out while the engine looks for the next ones: both take about the
 //      same time, and a host that has memory to merge has a second processor. Pages under way stay planned, and
@@ -309,11 +311,23 @@ public sealed partial class Engine
         return report;
     }
 
+    /// <summary>
+    /// Waits for what is being carried out in a target beside the engine and takes note of it: from then on, and until the
+    /// engine goes on, what is known about the target's pages is what is mapped. May be called from a report of progress.
+    /// </summary>
+    /// <param name="target">A registered target.</param>
+    public void Settle(RegisteredTarget target)
+    {
+        ArgumentNullException.ThrowIfNull(target);
+        _state.UnderWay.CompleteIn(target);
+    }
+
     /// <summary>A snapshot of all counters.</summary>
     public EngineStatus Status() => StatusReader.Read(_state, BuffersBytes);
 
     // Buffers that exist once whatever is registered: the page batch, plans (those under way too), runs, slots.
-    private const long BuffersBytes = PageBatch.MemoryBytes + (2 * Executor.MemoryBytes) + (32 * 1024);
+    private long BuffersBytes =>
+        PageBatch.MemoryBytes + _executor.MemoryBytes + _state.UnderWay.MemoryBytes + (32 * 1024);
 
     private RegisteredTarget[] Chosen(IReadOnlyCollection<RegisteredTarget>? only)
     {

@@ -35,7 +35,7 @@ static int track(unsigned long address, unsigned long pages)
 static void *serve(void *unused)
 {
 	char line[4096], path[3000];
-	unsigned long a, b, c;
+	unsigned long a, b, c, d;
 	(void)unused;
 	while (fgets(line, sizeof(line), stdin)) {
 		unsigned long result = 0;
@@ -60,6 +60,12 @@ static void *serve(void *unused)
 		} else if (sscanf(line, "fill %lx %lu %lu", &a, &b, &c) == 3) {
 			for (unsigned long i = 0; i < b; i++)
 				memset((void *)(a + i * PAGE), (int)(c + i) | 1, PAGE);
+		} else if (sscanf(line, "number %lx %lu %lx %lx", &a, &b, &c, &d) == 4) {
+			for (unsigned long i = 0; i < b; i++)
+				*(volatile uint64_t *)(a + i * PAGE + c) = d + i;
+		} else if (sscanf(line, "check %lx %lu %lx %lx", &a, &b, &c, &d) == 4) {
+			for (unsigned long i = 0; i < b; i++)
+				result += *(volatile uint64_t *)(a + i * PAGE + c) != d + i;
 		} else if (sscanf(line, "read %lx", &a) == 1) {
 			result = *(volatile uint64_t *)a;
 		} else if (sscanf(line, "unmap %lx %lu", &a, &b) == 2) {

@@ -11,7 +11,10 @@ public sealed partial class Supervisor
     /// <summary>Starts listening; from here on nothing is missed.</summary>
     internal (ITarget Target, PageEvents.Listener Listener) Listen(int pid)
     {
-        var target = (Find(pid) ?? throw NotAttached(pid)).Target;
+        var registered = Find(pid) ?? throw NotAttached(pid);
+        // A merge may be under way: what was started while nobody listened is told to nobody.
+        engine.Settle(registered);
+        var target = registered.Target;
         if (!pageEvents.TryGetValue(target, out var events))
         {
             events = new PageEvents(target.Notifiers ?? throw new RequestException(
@@ -37,6 +40,7 @@ public sealed partial class Supervisor
     internal PagesDocument Pages(int pid)
     {
         var target = Find(pid) ?? throw NotAttached(pid);
+        engine.Settle(target);
         return new PagesDocument
         {
             Pid = pid,

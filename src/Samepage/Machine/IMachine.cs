@@ -156,6 +156,9 @@ public interface ITarget
     /// </summary>
     void Start(IPageStore store, Memory<MergePlan> plans) => Execute(store, plans.Span);
 
+    /// <summary>True while what <see cref="Start"/> began is not done.</summary>
+    bool IsUnderWay => false;
+
     /// <summary>Waits until what <see cref="Start"/> began is done; nothing to wait for is fine.</summary>
     void Finish()
     {

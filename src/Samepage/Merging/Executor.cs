@@ -6,18 +6,18 @@ namespace Samepage;
 /// </summary>
 internal sealed class Executor
 {
-    // Plans of one call: what is more than that is executed before the engine goes on.
-    private const int PlansMax = 2048;
-
-    // How long one call of the machine may get; the machine cuts it into stops of the target by itself.
+    // How long one call of the machine may get; the machine cuts it into stops of the target by itself. What is more
+    // than that is executed before the engine goes on.
     private const int PagesPerCallMax = 32768;
+
+    private const int PlansMin = 256;
 
     // How often a page may vanish before we believe it. The attempts of other reasons count too.
     private const int VanishedMax = 2;
 
     private readonly EngineState _state;
     private readonly Matcher _matcher;
-    private readonly MergePlan[] _plans = new MergePlan[PlansMax];
+    private MergePlan[] _plans = [];
     private int _planCount;
     private int _planPages;
 
@@ -28,8 +28,8 @@ internal sealed class Executor
         state.UnderWay.Settle = Settle;
     }
 
-    /// <summary>Memory of the plans, in bytes.</summary>
-    public const long MemoryBytes = PlansMax * 32L;
+    /// <summary>Memory of the plans in hand, in bytes.</summary>
+    public long MemoryBytes => _plans.Length * 32L;
 
     /// <summary>Targets that could not be stopped are tried again from now on.</summary>
     public void BeginRound()
@@ -43,30 +43,78 @@ internal sealed class Executor
     /// <summary>Executes everything planned. Afterwards no page is planned any more.</summary>
     public void Flush()
     {
-        Start();
         _state.UnderWay.Complete();
+        StartIdle(pagesMin: 1);
+        _state.UnderWay.Complete();
+        ReturnUnwritten();
         ForgetTheDead();
         foreach (RegisteredTarget target in _state.Targets)
         {
             Invariant.Check(target.Pages.PlannedCount == 0);
             target.Target.Rest();
         }
+
+        _plans = [];
     }
 
     /// <summary>
-    /// Executes everything planned, the last part of it beside the engine where the machine can: what it
-    /// comes to is known after <see cref="UnderWay.Complete"/>. What was started before is done then.
+    /// Executes what is planned beside the engine, where the machine can: starts plans wherever nothing is under way and
+    /// there is enough for some stops, and waits when too much is planned. What it comes to is known when
+    /// <see cref="UnderWay"/> has completed it.
     /// </summary>
-    public void Start()
+    /// <param name="waitingMax">Planned pages that may wait to be started; twice as many may be planned at all.</param>
+    public void StartSome(long waitingMax)
     {
-        _state.UnderWay.Complete();
-        ForgetTheDead();
-        _matcher.JoinReopened();
-        foreach (RegisteredTarget target in _state.Targets)
+        if (_state.Domains.Exists(domain => domain.HasUnwritten))
         {
-            Start(target);
+            // Their plans fail. Only when none is left may the slots be used for others.
+            Flush();
         }
 
+        StartIdle(pagesMin: Math.Max(1, waitingMax / 4));
+        while (IsTooMuch(waitingMax))
+        {
+            if (!_state.UnderWay.IsEmpty)
+            {
+                _state.UnderWay.CompleteFirst();
+            }
+
+            StartIdle(pagesMin: 1);
+        }
+
+        ForgetTheDead();
+    }
+
+    private bool IsTooMuch(long waitingMax)
+    {
+        long planned = 0;
+        foreach (RegisteredTarget target in _state.Targets)
+        {
+            planned += target.Pages.PlannedCount;
+        }
+
+        return planned - _state.UnderWay.Pages >= waitingMax || planned >= 2 * waitingMax;
+    }
+
+    private void StartIdle(long pagesMin)
+    {
+        _matcher.JoinReopened();
+        // Last those that are being read: a stop window and a reader both want the lock of the same address space.
+        foreach (bool last in (ReadOnlySpan<bool>)[false, true])
+        {
+            foreach (RegisteredTarget target in _state.Targets)
+            {
+                if (!target.Pages.Unread.IsEmpty == last && _state.UnderWay.TryCompleteIn(target)
+                    && target.Pages.PlannedCount >= pagesMin)
+                {
+                    Start(target);
+                }
+            }
+        }
+    }
+
+    private void ReturnUnwritten()
+    {
         foreach (MergeDomain domain in _state.Domains)
         {
             if (domain.HasUnwritten)
@@ -168,7 +216,7 @@ internal sealed class Executor
             }
         }
 
-        if (_planCount == PlansMax || _planPages >= PagesPerCallMax)
+        if (_planPages >= PagesPerCallMax)
         {
             ExecuteNow(target, TakePlans(out _));
             if (target.IsStuck)
@@ -177,6 +225,11 @@ internal sealed class Executor
                     target.Pages.IdOf(page), NotMergedReason.TargetBusy, word.Attempts + 1, word.IsBroken);
                 return;
             }
+        }
+
+        if (_planCount == _plans.Length)
+        {
+            Array.Resize(ref _plans, Math.Max(PlansMin, _planCount * 2));
         }
 
         _plans[_planCount++] = new MergePlan
@@ -278,8 +331,9 @@ internal sealed class Executor
         for (uint i = 0; i < plan.DonePages; i++)
         {
             uint id = target.Pages.IdOf(plan.Start + i);
-            target.Pages.Change(
-                ref _state.Pages[id], zero ? PageWord.Zeroed() : PageWord.Merged(plan.Slot + i));
+            ref ulong word = ref _state.Pages[id];
+            _state.Samples.TurnedOut(new PageWord(word), merged: true);
+            target.Pages.Change(ref word, zero ? PageWord.Zeroed() : PageWord.Merged(plan.Slot + i));
         }
 
         if (zero)
@@ -298,6 +352,7 @@ internal sealed class Executor
         {
             uint id = target.Pages.IdOf(page);
             var word = new PageWord(_state.Pages[id]);
+            _state.Samples.TurnedOut(word, merged: false);
             target.Pages.Fail(id, reason, word.Attempts + 1, word.IsBroken);
         }
     }

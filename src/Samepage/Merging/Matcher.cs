@@ -20,6 +20,7 @@ internal sealed class Matcher(EngineState state, PageBatch batch)
 
     private readonly ulong[] _expected = new ulong[PageBatch.PagesMax];
     private readonly int[] _attempts = new int[PageBatch.PagesMax];
+    private readonly ulong[] _samples = new ulong[PageBatch.PagesMax];
 
     // The run of pages of the batch in hand that go to consecutive slots and are not written yet.
     private int _writeFirst;
@@ -60,10 +61,52 @@ internal sealed class Matcher(EngineState state, PageBatch batch)
 
     /// <summary>Decides about a page of the batch, whose bytes have just been read. <see cref="FlushWrites"/> has to be
     /// called before the batch is used again.</summary>
-    public void DecideRead(RegisteredTarget target, int index, bool broken, int attempts)
+    /// <param name="target">Its target.</param>
+    /// <param name="index">Which page of the batch.</param>
+    /// <param name="broken">It lies in a mapping of the store.</param>
+    /// <param name="attempts">How often merging it has failed.</param>
+    /// <param name="sample">Tree key of its sample; 0: it can have no twin.</param>
+    public void DecideRead(RegisteredTarget target, int index, bool broken, int attempts, ulong sample)
     {
-        Decision decision = TryDecide(target, batch.IdAt(index), batch.KeyAt(index), broken, attempts, index);
+        uint id = batch.IdAt(index);
+        Decision decision = TryDecide(target, id, batch.KeyAt(index), broken, attempts, index);
         Invariant.Check(decision == Decision.Made);
+        if (state.Samples.TryFindTwin(sample, id, out uint twin))
+        {
+            DecideTwin(target, index, broken, attempts, twin);
+        }
+    }
+
+    /// <summary>
+    /// A page has been read, and another has the same sample. They are hardly ever different, so that one is not read
+    /// but goes where this one goes; the machine compares bytes anyway. Where it cannot, it is read.
+    /// </summary>
+    private void DecideTwin(RegisteredTarget target, int index, bool broken, int attempts, uint twin)
+    {
+        TargetPages pages = target.Pages;
+        uint id = batch.IdAt(index);
+        var word = new PageWord(state.Pages[id]);
+        uint wanted = word.State == PageState.Planned ? word.Slot : SlotAfterNeighbour(id);
+        bool lone = wanted == PageWord.ZeroSlot || SlotAfterNeighbour(twin) != wanted;
+        bool presumes = state.TargetOf(twin) is { IsStuck: false } owner && owner.Pages.Domain == pages.Domain
+            && state.Samples.MayPresume(lone);
+        if (presumes && word.State == PageState.Candidate && state.HasRoom)
+        {
+            state.Unstable.Remove(word.TreeKey, id);
+            Promote(pages, id, word.Key, broken, attempts, [], index);
+            word = new PageWord(state.Pages[id]);
+        }
+
+        if (!presumes || word.State != PageState.Planned || word.Slot == PageWord.ZeroSlot
+            || pages.Domain.Slots.Mappings(word.Slot) >= state.Knobs.MappingsMax)
+        {
+            state.Samples.Read(twin);
+            return;
+        }
+
+        state.Unstable.Remove(new PageWord(state.Pages[twin]).TreeKey, twin);
+        state.TargetOf(twin)!.Pages.Plan(twin, PageWord.Presumed(word.Slot, lone));
+        state.Samples.Presume(lone);
     }
 
     /// <summary>
@@ -84,6 +127,15 @@ internal sealed class Matcher(EngineState state, PageBatch batch)
         }
     }
 
+    /// <summary>A page has been read that is not decided about: if another has the same sample, that one is read, too.</summary>
+    public void ReadTwin(ulong sample, uint id)
+    {
+        if (state.Samples.TryFindTwin(sample, id, out uint twin))
+        {
+            state.Samples.Read(twin);
+        }
+    }
+
     /// <summary>Decides about all pages that wait to be read.</summary>
     public void ReadAll(RegisteredTarget target)
     {
@@ -93,7 +145,7 @@ internal sealed class Matcher(EngineState state, PageBatch batch)
         }
 
         batch.Read(target.Target, state.Digester);
-        state.Samples.WereRead(batch);
+        state.Samples.WereRead(batch, _samples);
         for (int i = 0; i < batch.Count; i++)
         {
             ref ulong word = ref state.Pages[batch.IdAt(i)];
@@ -101,16 +153,18 @@ internal sealed class Matcher(EngineState state, PageBatch batch)
             bool changed = !batch.WasRead(i) || (_expected[i] != 0 && _expected[i] != batch.KeyAt(i));
             if (old.State is not (PageState.Fresh or PageState.Unmergeable))
             {
+                ReadTwin(_samples[i], batch.IdAt(i));
                 continue;
             }
 
             target.Pages.Change(ref word, PageWord.Unknown(old.IsBroken));
             if (!changed)
             {
-                DecideRead(target, i, old.IsBroken, _attempts[i]);
+                DecideRead(target, i, old.IsBroken, _attempts[i], _samples[i]);
             }
             else
             {
+                ReadTwin(_samples[i], batch.IdAt(i));
                 // Most likely it was written, and the next scan lists it anyway.
                 target.Pages.Fail(batch.IdAt(i), NotMergedReason.ContentChanged, _attempts[i] + 1, old.IsBroken);
             }

@@ -1,9 +1,11 @@
 namespace Samepage;
 
 /// <summary>
-/// A merge somebody waits for. Goes through the targets again and again until a round merges nothing new: decides about
-/// every changed page at once instead of waiting for a second visit, which costs nothing but, now and then, a store
-/// page for a page that was about to change; the machine compares bytes anyway.
+/// A merge somebody waits for. Looks at every changed page once and decides about it at once instead of waiting for a
+/// second visit, which costs nothing but, now and then, a store page for a page that was about to change; the machine compares
+/// bytes anyway. Pages that could not be merged for a passing reason are tried again until a round merges nothing new. What
+/// is written after it was looked at is left to the next merge: to list everything again takes as long as many
+/// merges where memory lies in many small mappings, as it does after a merge.
 /// </summary>
 internal sealed class SynchronousMerge(
     EngineState state, Scanner scanner, Sampler sampler, Executor executor, SharedPages shared, WakeBudget budget)
@@ -11,7 +13,7 @@ internal sealed class SynchronousMerge(
     // Memory that changes faster than it is merged would keep it going for ever.
     private const int RoundsMax = 8;
 
-    // Planned pages at which plans are started. While they are carried out the next ones are looked for, so as many
+    // Planned pages that may wait to be started. While plans are carried out the next ones are looked for, so as many
     // again may be under way: store pages exist beside the private ones until then, and this bounds the memory a
     // merge needs before it gives any back (24 MiB). Small enough that what was read and written is still in the
     // processor's cache when the target compares it; large enough that windows are full.
@@ -22,7 +24,7 @@ internal sealed class SynchronousMerge(
 
     private readonly List<PageRange> _added = [];
 
-    /// <summary>Planned pages at which plans are started.</summary>
+    /// <summary>Planned pages that may wait to be started.</summary>
     public long PlannedMax { get; set; } = PlannedMaxDefault;
 
     private IProgress<EngineProgress>? _progress;
@@ -40,6 +42,7 @@ internal sealed class SynchronousMerge(
     {
         _progress = progress;
         budget.Unlimited(cancel);
+        state.Samples.Begin();
         try
         {
             return Rounds(targets, cancel);
@@ -86,7 +89,7 @@ internal sealed class SynchronousMerge(
             }
 
             // Its regions are looked at anew and its pages may be forgotten.
-            state.UnderWay.Complete();
+            state.UnderWay.CompleteIn(target);
             if (target.Target.IsAlive)
             {
                 Round(target, round);
@@ -113,7 +116,11 @@ internal sealed class SynchronousMerge(
         target.Cursor.Rewind();
         target.Pages.RecallStale();
         target.Pages.BeginRetry();
-        Go(target, () => scanner.ScanSome(target, budget, atOnce: true));
+        if (round == 0)
+        {
+            Go(target, () => scanner.ScanSome(target, budget, atOnce: true));
+        }
+
         Go(target, () => scanner.SettleAll(target, budget));
         Go(target, () => scanner.RetrySome(target, budget, 0, passingOnly: round > 0));
     }
@@ -127,10 +134,7 @@ internal sealed class SynchronousMerge(
             budget.Piece(Math.Max(1, PlannedMax / 4));
             done = piece() || budget.IsCancelled;
             Report("scan", _before + Position(target), always: false);
-            if (state.Targets.Sum(each => each.Pages.PlannedCount) - state.UnderWay.Pages >= PlannedMax)
-            {
-                executor.Start();
-            }
+            executor.StartSome(PlannedMax);
         }
     }
 

@@ -3,21 +3,27 @@ using System.Buffers;
 namespace Samepage;
 
 /// <summary>
-/// Plans that machines carry out while the engine scans on. Their pages stay planned until somebody needs to know what
-/// became of them: then all are waited for, and settled.
+/// Plans that machines carry out while the engine scans on, at most one batch of them in a target. Their pages stay
+/// planned until somebody needs to know what became of them: then they are waited for, and settled.
 /// </summary>
 internal sealed class UnderWay
 {
     private readonly List<Batch> _batches = [];
 
     /// <summary>A target's plans; the array is rented.</summary>
-    public readonly record struct Batch(RegisteredTarget Target, MergePlan[] Plans, int Count);
+    public readonly record struct Batch(RegisteredTarget Target, MergePlan[] Plans, int Count, int Pages);
 
     /// <summary>Who settles a batch that is done: gives its pages their new words.</summary>
     public Action<Batch> Settle { get; set; } = _ => { };
 
+    /// <summary>True when nothing is under way.</summary>
+    public bool IsEmpty => _batches.Count == 0;
+
     /// <summary>Pages in plans under way.</summary>
     public long Pages { get; private set; }
+
+    /// <summary>Memory of the plans under way, in bytes.</summary>
+    public long MemoryBytes => _batches.Sum(batch => batch.Plans.Length * 32L);
 
     /// <summary>Starts plans that nobody has tried; at most one batch a target.</summary>
     /// <param name="target">Their target.</param>
@@ -27,7 +33,7 @@ internal sealed class UnderWay
     {
         MergePlan[] own = ArrayPool<MergePlan>.Shared.Rent(plans.Length);
         plans.CopyTo(own);
-        _batches.Add(new Batch(target, own, plans.Length));
+        _batches.Add(new Batch(target, own, plans.Length, pages));
         Pages += pages;
         target.Target.Start(target.Pages.Domain.Store, own.AsMemory(0, plans.Length));
     }
@@ -35,29 +41,60 @@ internal sealed class UnderWay
     /// <summary>Waits for everything under way and settles it.</summary>
     public void Complete()
     {
-        // By index and not foreach: settling may execute what is left of a plan, but starts nothing.
-        for (int i = 0; i < _batches.Count; i++)
+        while (_batches.Count > 0)
         {
-            Batch batch = _batches[i];
-            batch.Target.Target.Finish();
-            Settle(batch);
-            ArrayPool<MergePlan>.Shared.Return(batch.Plans);
+            Complete(0);
         }
-
-        _batches.Clear();
-        Pages = 0;
     }
 
-    /// <summary>The same if something is under way in that target.</summary>
+    /// <summary>Waits for what was started first and settles it. There has to be something.</summary>
+    public void CompleteFirst() => Complete(0);
+
+    /// <summary>Waits for what is under way in that target, if there is something, and settles it.</summary>
     public void CompleteIn(RegisteredTarget target)
     {
-        foreach (Batch batch in _batches)
+        int index = IndexOf(target);
+        if (index >= 0)
         {
-            if (batch.Target == target)
+            Complete(index);
+        }
+    }
+
+    /// <summary>Settles what is under way in that target if it is done.</summary>
+    /// <returns>True when nothing is under way there any more.</returns>
+    public bool TryCompleteIn(RegisteredTarget target)
+    {
+        int index = IndexOf(target);
+        if (index >= 0 && target.Target.IsUnderWay)
+        {
+            return false;
+        }
+
+        CompleteIn(target);
+        return true;
+    }
+
+    private int IndexOf(RegisteredTarget target)
+    {
+        for (int i = 0; i < _batches.Count; i++)
+        {
+            if (_batches[i].Target == target)
             {
-                Complete();
-                return;
+                return i;
             }
         }
+
+        return -1;
+    }
+
+    private void Complete(int index)
+    {
+        Batch batch = _batches[index];
+        batch.Target.Target.Finish();
+        Settle(batch);
+        // Settling may execute what is left of a plan, but starts nothing.
+        _batches.RemoveAt(index);
+        Pages -= batch.Pages;
+        ArrayPool<MergePlan>.Shared.Return(batch.Plans);
     }
 }

@@ -40,7 +40,8 @@ internal enum PageState : byte
 /// Fresh        59: pass parity        47..0 key
 /// Candidate    59: other domain       47..0 key
 /// Sampled                             47..0 sample
-/// Planned, Merged                     31..0 slot (ZeroSlot: a zero plan), Planned also 47..40 attempts
+/// Planned      59: presumed, 39: lone 31..0 slot (ZeroSlot: a zero plan), 47..40 attempts
+/// Merged                              31..0 slot
 /// Unmergeable                         7..0 reason, 47..40 attempts
 /// </code>
 /// B (broken): the page was merged once and a write broke the sharing, so it lies in a mapping of the store and has to
@@ -56,12 +57,14 @@ internal readonly record struct PageWord(ulong Bits)
     private const int StateShift = 61;
     private const ulong BrokenBit = 1UL << 60;
     private const ulong FlagBit = 1UL << 59;
+    private const ulong LoneBit = 1UL << 39;
 
     public PageState State => (PageState)(Bits >> StateShift);
 
     public bool IsBroken => (Bits & BrokenBit) != 0;
 
-    /// <summary>Fresh: parity of the pass that listed it. Candidate: another domain has an equal page.</summary>
+    /// <summary>Fresh: parity of the pass that listed it. Candidate: another domain has an equal page. Planned: it was
+    /// not read, only its sample is that of the store page.</summary>
     public bool Flag => (Bits & FlagBit) != 0;
 
     public ulong Key => Bits & PageKey.Mask;
@@ -94,8 +97,15 @@ internal readonly record struct PageWord(ulong Bits)
     public static PageWord Sampled(ulong sample, bool broken) =>
         Make(PageState.Sampled, sample & PageKey.Mask, false, broken);
 
+    /// <summary>Planned and presumed: the page before it does not go to the slot before.</summary>
+    public bool IsLone => (Bits & LoneBit) != 0;
+
     public static PageWord Planned(uint slot, int attempts, bool broken) =>
         Make(PageState.Planned, slot | Tried(attempts), false, broken);
+
+    /// <summary>A page that was not read and has the sample of the slot's.</summary>
+    public static PageWord Presumed(uint slot, bool lone) =>
+        Make(PageState.Planned, slot | (lone ? LoneBit : 0), true, false);
 
     public static PageWord Merged(uint slot) => Make(PageState.Merged, slot, false, false);
 

@@ -180,14 +180,18 @@ internal sealed class TargetPages(PageTable table, MergeDomain domain, int index
     }
 
     /// <summary>Plans that a page goes to a slot (or away, <see cref="PageWord.ZeroSlot"/>).</summary>
-    public void Plan(uint id, uint slot, int attempts, bool broken)
+    public void Plan(uint id, uint slot, int attempts, bool broken) =>
+        Plan(id, PageWord.Planned(slot, attempts, broken));
+
+    /// <summary>The same, with the word it is to have.</summary>
+    public void Plan(uint id, PageWord plan)
     {
-        if (slot != PageWord.ZeroSlot)
+        if (plan.Slot != PageWord.ZeroSlot)
         {
-            Domain.AddMapping(slot, MappingsMax);
+            Domain.AddMapping(plan.Slot, MappingsMax);
         }
 
-        Change(ref table[id], PageWord.Planned(slot, attempts, broken));
+        Change(ref table[id], plan);
         if (table.MarkDirty(id >> PageTable.ChunkShift))
         {
             Dirty.Add(id >> PageTable.ChunkShift);

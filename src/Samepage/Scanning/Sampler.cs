@@ -238,22 +238,23 @@ internal sealed class Sampler(EngineState state)
             {
                 pages.Unread.Add(id);
             }
-            else if (known.IsContested(key))
+            else if (known.IsContested(key) && !known.TryFindTwin(key, id, out _))
             {
-                // A stranger that was taken for a member: reading the two together keeps runs in one piece.
-                known.ReadSampled(key, id);
                 pages.Unread.Add(id);
-            }
-            else if (tree.TryAddFirst(key, id, out uint other))
-            {
-                words[i] = PageWord.Sampled(key, false).Bits;
-                fresh++;
             }
             else
             {
-                known.Contest(key);
-                known.Read(other);
-                pages.Unread.Add(id);
+                // Of two pages with one sample the second stays Sampled and the first is read: that is the order in which
+                // pages lie, so what is read makes long runs.
+                if (!tree.TryAddFirst(key, id, out uint other))
+                {
+                    known.Contest(key);
+                    known.Read(other);
+                    tree.TryAddFirst(key, id, out _);
+                }
+
+                words[i] = PageWord.Sampled(key, false).Bits;
+                fresh++;
             }
         }
 

@@ -8,26 +8,37 @@ internal sealed record SamplingOptions
     /// <summary>Listed pages from which on a sample is worth a stop of the target; 0: pages are never sampled.</summary>
     public int PagesMin { get; init; } = 512;
 
+    /// <summary>False: a page is never merged by its sample, without having been read.</summary>
+    public bool Presumes { get; init; } = true;
+
     /// <summary>False breaks the rule that everything rests on (<see cref="Samples"/>): a test has to notice.</summary>
     public bool MarksWhatWasRead { get; init; } = true;
 }
 
 /// <summary>
-/// Which samples belong to pages that were read. Two equal pages are found although most pages are never read, because
-/// of two rules:
+/// Which samples belong to pages that were read, or are going to be. Two equal pages are found although most pages are
+/// never read, because of two rules:
 /// <list type="number">
-/// <item>Whenever a page has been read in full, its sample is <em>contested</em> from then on, and a page that
-/// is <see cref="PageState.Sampled"/> with the same sample is to be read too (<see cref="WereRead"/>).</item>
-/// <item>A page gets the state Sampled only if its sample is neither contested nor that of another Sampled page. If it
-/// is, the page is read, and so is that other one (<see cref="Sampler"/>).</item>
+/// <item>When a page has been read in full, its sample is <em>contested</em> from then on, and a page that is
+/// <see cref="PageState.Sampled"/> with the same sample is its <em>twin</em>: it is merged with it unread, or read
+/// too (<see cref="Matcher.DecideTwin"/>).</item>
+/// <item>No two pages are Sampled with the same sample: the second takes the place of the first, which is to be read, and
+/// the sample is contested. A page whose sample is contested and that takes nobody's place is read
+/// (<see cref="Sampler"/>).</item>
 /// </list>
-/// So of two equal pages A and B, of which A was looked at first, both have been read in full after B was looked at: if A
-/// had been read, the sample was contested, and B was read by rule 2; if A was Sampled and B is sampled, rule 2
-/// reads both; if A was Sampled and B is read (by a background pass, or because it failed to merge before),
-/// rule 1 reads A. From the moment both have been read everything is as if there were no samples: each
-/// is decided about by its full digest, and whichever comes second finds the first, or the store page it went to. It does not
-/// matter whose domains they are: samples of all domains are in one tree, so a page with an equal one elsewhere is known to be.
-/// Store pages come from pages that were read, or are read when they are adopted.
+/// So as soon as one page of a sample has been read, none is Sampled with it: rule 1 sees to those that were, rule 2
+/// to those that come. And as long as none has been read, all but the last that came are to be. Of two equal pages, then,
+/// the first to be read finds the other Sampled, or to be read as well. From the moment both have been read everything is
+/// as if there were no samples: each is decided about by its full digest, and whichever comes second finds the first, or the
+/// store page it went to. It does not matter whose domains they are: samples of all domains are in one tree, so a page with
+/// an equal one elsewhere is known to be. Store pages come from pages that were read, or are read when they are adopted.
+/// <para>
+/// A twin that is merged unread is <em>presumed</em> to be equal. Nothing rests on that: the machine compares bytes before
+/// it replaces a page, and a page that turns out to be another is read then. But each such mistake costs a part of a stop, and
+/// leaves a store page with one mapping, so it is done as long as it goes well (<see cref="Trust"/>). Where pages
+/// look alike for a reason of their own (a guest's page tables) nearly all such guesses are wrong, except those that make
+/// a run longer; so these are judged apart.
+/// </para>
 /// <para>
 /// A sample may be out of date as a digest may: then the page has been written since it was listed, so the machine lists
 /// it again. The set of contested samples may take a stranger for a member, which costs a read; it never forgets one. It
@@ -46,6 +57,8 @@ internal sealed class Samples
     private readonly SamplingOptions _options;
     private readonly ContestedSamples _contested = new();
     private readonly byte[] _page = new byte[PageSize.Bytes];
+    private readonly Trust _runs = new(openMin: 2048);
+    private readonly Trust _loners = new(openMin: 512);
 
     public Samples(EngineState state, PageSampler sampler, SamplingOptions options)
     {
@@ -87,25 +100,71 @@ internal sealed class Samples
         }
     }
 
-    /// <summary>The pages of a batch have been read.</summary>
-    public void WereRead(PageBatch batch)
+    /// <summary>A merge begins: what was presumed before is forgotten.</summary>
+    public void Begin()
     {
-        if (_options.PagesMin == 0 || !(IsOn || IsAnySampled()))
-        {
-            return;
-        }
+        _runs.Reset();
+        _loners.Reset();
+    }
 
+    /// <summary>True when a page may be merged by its sample.</summary>
+    /// <param name="lone">The page before it does not go to the slot before.</param>
+    public bool MayPresume(bool lone) => _options.Presumes && _runs.Allows && (!lone || _loners.Allows);
+
+    /// <summary>A page is to be merged by its sample.</summary>
+    public void Presume(bool lone) => (lone ? _loners : _runs).Guess();
+
+    /// <summary>A page that was planned has been merged, or has not.</summary>
+    public void TurnedOut(PageWord planned, bool merged)
+    {
+        if (planned.Flag)
+        {
+            (planned.IsLone ? _loners : _runs).TurnedOut(merged);
+            _state.SecondGuesses += merged ? 0 : 1;
+        }
+    }
+
+    /// <summary>The pages of a batch have been read.</summary>
+    /// <param name="batch">The batch.</param>
+    /// <param name="keys">Gets the tree keys of their samples, whose twins the caller has to look for; 0 where there can
+    /// be none.</param>
+    public void WereRead(PageBatch batch, Span<ulong> keys)
+    {
+        bool any = _options.PagesMin > 0 && (IsOn || IsAnySampled());
         for (int i = 0; i < batch.Count; i++)
         {
-            if (batch.WasRead(i))
+            keys[i] = any && batch.WasRead(i) ? KeyOf(_sampler.Sample(batch.Bytes(i, 1))) : 0;
+            if (keys[i] != 0)
             {
-                WasRead(KeyOf(_sampler.Sample(batch.Bytes(i, 1))), batch.IdAt(i));
+                Contest(keys[i]);
             }
         }
     }
 
     /// <summary>The content of a store page has been read.</summary>
-    public void WasRead(ReadOnlySpan<byte> page) => WasRead(KeyOf(_sampler.Sample(page)), uint.MaxValue);
+    public void WasRead(ReadOnlySpan<byte> page)
+    {
+        ulong key = KeyOf(_sampler.Sample(page));
+        Contest(key);
+        if (TryFindTwin(key, uint.MaxValue, out uint twin))
+        {
+            Read(twin);
+        }
+    }
+
+    /// <summary>The page that is Sampled with that key, if it is another than <paramref name="id"/>.</summary>
+    public bool TryFindTwin(ulong key, uint id, out uint twin)
+    {
+        twin = 0;
+        Span<uint> sampled = stackalloc uint[1];
+        if (!_options.MarksWhatWasRead || key == 0 || _state.Unstable.Find(key, sampled) == 0 || sampled[0] == id)
+        {
+            return false;
+        }
+
+        twin = sampled[0];
+        return true;
+    }
 
     /// <summary>Another page needs to know what a Sampled one holds: that one is to be read.</summary>
     public void Read(uint id)
@@ -113,21 +172,10 @@ internal sealed class Samples
         if (_state.TargetOf(id) is { } owner)
         {
             ref ulong word = ref _state.Pages[id];
-            owner.Pages.Change(ref word, PageWord.Unknown(new PageWord(word).IsBroken));
+            var old = new PageWord(word);
+            _state.Unstable.Remove(old.TreeKey, id);
+            owner.Pages.Change(ref word, PageWord.Unknown(old.IsBroken));
             owner.Pages.Unread.Add(id);
-        }
-    }
-
-    /// <summary>Whoever else is Sampled with that key is to be read.</summary>
-    public void ReadSampled(ulong key, uint id)
-    {
-        Span<uint> sampled = stackalloc uint[4];
-        foreach (uint other in sampled[.._state.Unstable.Find(key, sampled)])
-        {
-            if (other != id)
-            {
-                Read(other);
-            }
         }
     }
 
@@ -164,15 +212,6 @@ internal sealed class Samples
         _page.AsSpan().Clear();
         _contested.Grow(BytesMin);
         _contested.TryAdd(KeyOf(_sampler.Sample(_page)));
-    }
-
-    private void WasRead(ulong key, uint id)
-    {
-        Contest(key);
-        if (_options.MarksWhatWasRead)
-        {
-            ReadSampled(key, id);
-        }
     }
 
     private bool IsAnySampled()

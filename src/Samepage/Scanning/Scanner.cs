@@ -20,6 +20,7 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
     // Attempts after which a page that cannot be merged is tried again no more seldom.
     private const int AttemptsMax = 6;
 
+    private readonly ulong[] _samples = new ulong[PageBatch.PagesMax];
     private uint _touched;
 
     /// <summary>Goes on with the scan of a target's spans.</summary>
@@ -296,7 +297,7 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
     private void VisitBatch(RegisteredTarget target, bool atOnce)
     {
         batch.Read(target.Target, state.Digester);
-        state.Samples.WereRead(batch);
+        state.Samples.WereRead(batch, _samples);
         TouchTrees(target.Pages.Domain);
         for (int i = 0; i < batch.Count; i++)
         {
@@ -323,7 +324,7 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
         uint id = batch.IdAt(index);
         if (new PageWord(state.Pages[id]).State == PageState.Planned)
         {
-            state.UnderWay.Complete();
+            state.UnderWay.CompleteIn(target);
         }
 
         ref ulong word = ref state.Pages[id];
@@ -338,6 +339,7 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
 
         if (old.State == PageState.Candidate && batch.WasRead(index) && old.Key == batch.KeyAt(index))
         {
+            matcher.ReadTwin(_samples[index], id);
             return;
         }
 
@@ -357,9 +359,11 @@ internal sealed class Scanner(EngineState state, Matcher matcher, PageBatch batc
         {
             // Decided while the bytes are at hand: a page that becomes a store page is not read twice.
             pages.Leave(ref word, PageWord.Unknown(broken));
-            matcher.DecideRead(target, index, broken, 0);
+            matcher.DecideRead(target, index, broken, 0, _samples[index]);
             return;
         }
+
+        matcher.ReadTwin(_samples[index], id);
 
         pages.Leave(ref word, PageWord.Fresh(batch.KeyAt(index), pages.Parity, broken));
         pages.Fresh.Add(id);

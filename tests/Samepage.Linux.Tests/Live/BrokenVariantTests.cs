@@ -42,6 +42,40 @@ public sealed class BrokenVariantTests(ITestOutputHelper output)
         Assert.Equal(compares ? 0 : 1, Math.Min(last.Errors, 1));
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Pages_that_only_look_alike_to_a_sample_keep_their_bytes(bool compares)
+    {
+        const int pages = 1000;
+        using var harness = new LiveHarness();
+        using LivePuppet one = LivePuppet.Start();
+        using LivePuppet two = LivePuppet.Start();
+        // Every page has a number where its sample looks; those of the second process have another one elsewhere, too.
+        int seen = PageSampler.Create(LiveHarness.Seed).Offsets[0];
+        int unseen = Enumerable.Range(0, 64).Select(line => line * PageSampler.LineBytes)
+            .First(offset => !PageSampler.Create(LiveHarness.Seed).Offsets.Contains(offset));
+        ulong first = one.Map(pages), second = two.Map(pages);
+        one.Do($"number {first:x} {pages} {seen:x} 1");
+        two.Do($"number {second:x} {pages} {seen:x} 1");
+        two.Do($"number {second:x} {pages} {unseen:x} 100000");
+        harness.Attach(one.Pid, [Puppet.Pages(first, pages)]);
+        RegisteredTarget last = harness.Attach(two.Pid, [Puppet.Pages(second, pages)]);
+        if (!compares)
+        {
+            ReplaceCompare((LiveTarget)last.Target);
+        }
+
+        MergeReport report = harness.Merge();
+        ulong wrong = two.Do($"check {second:x} {pages} {unseen:x} 100000");
+        output.WriteLine($"compares={compares}: {report.PagesMerged} merged, {wrong} wrong");
+        Assert.Equal(compares, wrong == 0);
+        Assert.Equal(0ul, one.Do($"check {first:x} {pages} {seen:x} 1"));
+        // Pages were taken for twins, else this says nothing.
+        Assert.True(report.PagesMerged > 100, $"{report.PagesMerged} merged");
+        harness.DetachAll();
+    }
+
     [Fact]
     public void With_siblings_running_on_their_mappings_are_overwritten()
     {

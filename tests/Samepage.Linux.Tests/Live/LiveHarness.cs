@@ -26,6 +26,9 @@ internal sealed record LoopCounts(long Rounds, long Merged, long Zeroed, long Un
 internal sealed class LiveHarness : IDisposable
 {
     private const int RoundsMin = 6;
+    /// <summary>The engine's secret, which tests may know.</summary>
+    public const ulong Seed = 0x5A3E_9A6E;
+
     private readonly KeeperLink _link;
     private readonly Dictionary<RegisteredTarget, ProcessTrace> _traces = [];
 
@@ -37,7 +40,7 @@ internal sealed class LiveHarness : IDisposable
         // Other programs on the machine may keep a thread from reaching its stop for long: tests are patient.
         var options = new LiveMachineOptions { Keeper = _link, StopLimit = TimeSpan.FromMilliseconds(100) };
         Machine = LiveMachine.Open(configure?.Invoke(options) ?? options);
-        Engine = new Engine(Machine, new Knobs(), seed: 0x5A3E_9A6E);
+        Engine = new Engine(Machine, new Knobs(), Seed);
     }
 
     public KeeperFixture Keeper { get; }

@@ -47,6 +47,108 @@ public sealed class NotifierTests(ITestOutputHelper output)
         Assert.True(witness.IsReleased);
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Who_begins_to_listen_in_the_middle_of_a_merge_misses_nothing(bool settles)
+    {
+        using var harness = new LiveHarness();
+        using LivePuppet one = LivePuppet.Start();
+        using LivePuppet two = LivePuppet.Start();
+        (PageRange[] first, PageRange[] second) = (MapSpans(one), MapSpans(two));
+        RegisteredTarget registered = harness.Attach(one.Pid, first);
+        harness.Attach(two.Pid, second);
+        bool missed = false;
+        bool came = false;
+        for (uint round = 1; round <= 20 && !came; round++)
+        {
+            Number(one, first, round);
+            Number(two, second, round);
+            var late = new Latecomer(harness.Engine, registered, settles);
+            try
+            {
+                harness.Engine.Merge(null, late, CancellationToken.None);
+                missed |= !late.KnowsAll();
+            }
+            catch (InvalidOperationException error)
+            {
+                output.WriteLine(error.Message);
+                missed = true;
+            }
+
+            came = late.Came;
+            late.Leave();
+            harness.Unmerge();
+        }
+
+        Assert.True(came, "plans were never under way when it looked");
+        Assert.Equal(settles, !missed);
+    }
+
+    private static PageRange[] MapSpans(LivePuppet puppet) =>
+        [.. Enumerable.Range(0, 4).Select(_ => Puppet.Pages(puppet.Map(SpanPages), SpanPages)).OrderBy(span => span.Start)];
+
+    private static void Number(LivePuppet puppet, PageRange[] spans, uint round)
+    {
+        // Where samples look, so that no two pages have the same.
+        int offset = PageSampler.Create(LiveHarness.Seed).Offsets[0];
+        for (int i = 0; i < spans.Length; i++)
+        {
+            puppet.Do($"number {spans[i].Start << PageSize.Shift:x} {SpanPages} {offset:x} {(round << 24) + (i * SpanPages):x}");
+        }
+    }
+
+    private const int SpanPages = 16384;
+
+    /// <summary>Begins to listen as soon as it sees plans of a target under way, and keeps account from there.</summary>
+    private sealed class Latecomer(Engine engine, RegisteredTarget target, bool settles) : IProgress<EngineProgress>
+    {
+        private readonly SharedPageMap _map = new();
+        private HashSet<ulong> _before = [];
+
+        public bool Came { get; private set; }
+
+        public void Report(EngineProgress value)
+        {
+            if (Came || !target.Target.IsUnderWay)
+            {
+                return;
+            }
+
+            if (settles)
+            {
+                engine.Settle(target);
+            }
+
+            Came = true;
+            _before = Pages(target);
+            target.Target.Notifiers!.Register(_map);
+        }
+
+        /// <summary>What was there when it came and what it was told since is what there is.</summary>
+        public bool KnowsAll()
+        {
+            if (!Came)
+            {
+                return true;
+            }
+
+            _before.UnionWith(Runs(_map).Select(each => each.Page));
+            return _before.SetEquals(Pages(target));
+        }
+
+        public void Leave()
+        {
+            if (Came)
+            {
+                target.Target.Notifiers!.Unregister(_map);
+            }
+        }
+
+        private static HashSet<ulong> Pages(RegisteredTarget target) =>
+            [.. Runs(target.SharedRuns()).Select(each => each.Page)];
+    }
+
     [Fact]
     public void What_notifiers_were_told_is_what_the_page_tables_say_while_the_program_writes()
     {

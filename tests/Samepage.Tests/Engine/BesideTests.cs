@@ -18,7 +18,7 @@ public class BesideTests
 
         // Now equal to a page that is known, and lies where the scan has not been when both are merged.
         process.Write(first + 5, second + 5);
-        world.Engine.PagesStartedAtOnce = 1;
+        world.Engine.PagesStartedAtOnce = 2;
         world.Machine.Beside = new AlwaysNow();
         int written = 0;
         world.Machine.Meanwhile = () =>

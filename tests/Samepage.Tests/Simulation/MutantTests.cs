@@ -12,7 +12,7 @@ public class MutantTests(ITestOutputHelper output)
     [MemberData(nameof(Mutants))]
     public void EveryBrokenMachineIsCaught(Mutant mutant)
     {
-        MutantCatch caught = MutantHunt.Hunt(mutant, 1, 200, TestContext.Current.CancellationToken);
+        MutantCatch caught = MutantHunt.Hunt(mutant, 1, 1000, TestContext.Current.CancellationToken);
         output.WriteLine($"{mutant}: {caught.Runs} seeds, {caught.Ticks} ticks, by {caught.Failure?.Check}: "
             + $"{caught.Failure?.What}; again: {caught.Command}");
         Assert.True(caught.Failure is not null, $"{mutant} was not caught by {caught.Runs} histories");
