@@ -8,8 +8,11 @@ namespace Samepage.Simulation.Hosts;
 /// </summary>
 public sealed record CostModel
 {
-    // What the benchmark's parts work on (bench/README.md): (c) 512 MiB; (e) and (g) two processes of 512 MiB.
+    // What the benchmark's parts work on (bench/README.md): (c) 512 MiB; (e) and (g) two processes of 512 MiB;
+    // (f) two processes of 240 MiB, 20,000 pages of each equal.
     private const double PairPages = 2 * 512 * 256;
+    private const double LonersPages = 2 * 240 * 256;
+    private const double Loners = 2 * 20_000;
 
     /// <summary>ksmd looks at a page for the first time, or it has changed: a checksum.</summary>
     public required double KsmChecksum { get; init; }
@@ -29,8 +32,11 @@ public sealed record CostModel
     /// <summary>Ours reads and digests a page that was written.</summary>
     public required double ReadPage { get; init; }
 
-    /// <summary>Ours merges a page, in the daemon and in the target.</summary>
+    /// <summary>Ours merges a page of a long run, in the daemon and in the target.</summary>
     public required double MergePage { get; init; }
+
+    /// <summary>Ours merges a run of pages, on top of its pages: each is a mapping of its own.</summary>
+    public required double MergeRun { get; init; }
 
     /// <summary>The run that is built in.</summary>
     public static CostModel BuiltIn { get; } = From(Open());
@@ -53,6 +59,8 @@ public sealed record CostModel
         // (e): a checksum of every page; then one of each pair searches and stays, the other finds it.
         double together = Figure("e identical", "CPU", "ksmd", "CPU s") / PairPages;
         double read = 1 / Figure("c scan", "first pass, daemon warmed up", "samepage", "pages/CPU s");
+        double merge = Math.Max((Figure("e identical", "CPU", "samepage", "CPU s") / PairPages) - read, 0);
+        double loner = (Figure("f lone", "CPU", "samepage", "CPU s") - (LonersPages * read)) / Loners;
         return new CostModel
         {
             KsmChecksum = checksum,
@@ -61,7 +69,8 @@ public sealed record CostModel
             KsmMerge = Math.Max(together - checksum - search, 0),
             WalkPage = Figure("g idle", "CPU of a pass", "samepage", "us") / 1e6 / PairPages,
             ReadPage = read,
-            MergePage = Math.Max((Figure("e identical", "CPU", "samepage", "CPU s") / PairPages) - read, 0),
+            MergePage = merge,
+            MergeRun = Math.Max(loner - merge, 0),
         };
     }
 }

@@ -7,6 +7,9 @@ namespace Samepage.Simulation.Hosts;
 internal sealed class SamepageMerger(ScaledHost host, CostModel cost, double step, double cpuPercent)
     : Merger(host, cost, step)
 {
+    // Pages of a run that is merged, on average: counted in the three guests of examples/guests.
+    private const double RunPages = 13;
+
     private readonly Dictionary<ulong, int> _unstable = [];
     private readonly uint[] _seen = new uint[host.Count];
     private readonly bool[] _decided = new bool[host.Count];
@@ -93,17 +96,23 @@ internal sealed class SamepageMerger(ScaledHost host, CostModel cost, double ste
     private void Decide(int page, double weight)
     {
         ulong content = Host.Content[page];
-        if (Host.IsZero(page) || IsStable(content))
+        double merging = (Cost.MergePage + (Cost.MergeRun / RunPages)) * weight;
+        if (Host.IsZero(page))
         {
             Merge(page);
             Cpu += Cost.MergePage * weight;
+        }
+        else if (IsStable(content))
+        {
+            Merge(page);
+            Cpu += merging;
         }
         else if (_unstable.Remove(content, out int partner) && partner != page && !IsMerged[partner]
             && Host.Content[partner] == content && Host.Version[partner] == _seen[partner] - 1)
         {
             Merge(partner);
             Merge(page);
-            Cpu += Cost.MergePage * 2 * weight;
+            Cpu += 2 * merging;
         }
         else
         {
