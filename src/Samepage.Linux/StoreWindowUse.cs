@@ -124,7 +124,8 @@ internal sealed class StoreWindowUse
         ulong first = Math.Min(_base, region), end = Math.Max(_base + (ulong)_blocks.Length, region + 1);
         if (end - first > (ulong)_blocks.Length)
         {
-            uint[] larger = new uint[Math.Max(end - first, (ulong)_blocks.Length * 2)];
+            // Exactly as much as is needed, four bytes for 2 MiB of store: to double would double at every step downwards.
+            uint[] larger = new uint[end - first];
             Array.Copy(_blocks, 0, larger, (int)(_base - first), _blocks.Length);
             (_blocks, _base) = (larger, first);
         }

@@ -54,6 +54,25 @@ public sealed class StoreWindowUseTests
         Assert.Equal(1998, taken);
     }
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void However_the_window_is_gone_through_the_account_stays_small(bool downwards)
+    {
+        var use = new StoreWindowUse();
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        for (ulong i = 0; i < 2000; i++)
+        {
+            use.Touch((downwards ? 3000 - i : 1000 + i) << 9, 16);
+        }
+
+        // 2,000 steps of at most 8,000 bytes each, and no doubling.
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 20_000_000);
+        Assert.Equal(2000 * 16, use.Pages);
+        Assert.Equal(2000, use.Take(new PageRange(0, 1 << 21), 1 << 20).Sum(range => (long)(range.Count >> 9)));
+        Assert.True(use.IsEmpty);
+    }
+
     [Fact]
     public void What_nobody_knows_is_everything()
     {
